@@ -1,0 +1,73 @@
+"""What the engine asks of the room below it: something that steps rows of a recurrent model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+States = Sequence[NDArray[np.generic]]
+"""One array per recurrent tensor of the model, each [rows, width] in that tensor's dtype, C-contiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    """One recurrent tensor of the model."""
+
+    width: int
+    dtype: np.dtype[np.generic]
+    initial: float
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.width * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one batch gave: `states` after the last token of the chunk, and the head of the distribution there.
+
+    top_tokens: int64 [rows, top_k], best first.  top_log_probabilities: float32 [rows, top_k], natural log.
+    log_probabilities: float32 [rows, vocabulary], or None if it was not asked for.
+    """
+
+    states: States
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+    log_probabilities: NDArray[np.float32] | None = None
+
+
+class StepModel(Protocol):
+    """A recurrent language model over bytes. A row's result is bit-identical in any batch and any chunking."""
+
+    @property
+    def shapes(self) -> Sequence[StateShape]:
+        """The recurrent tensors, in the order of `States`."""
+
+    @property
+    def top_k(self) -> int:
+        """How many of the likeliest tokens a step returns per row."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens are 0 .. vocabulary_size - 1."""
+
+    @property
+    def start_token(self) -> int:
+        """Fed first in every session; it cannot occur in text."""
+
+    @property
+    def separator_token(self) -> int:
+        """Predicted where a document ends; it cannot occur in text."""
+
+    def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+        """Feed a chunk to every row.
+
+        tokens: int64 [time, rows].  states: not mutated.
+        Raises ModelError if the runtime refuses the batch; nothing has changed then. May be called from one thread at
+        a time; releases the interpreter lock while it computes.
+        """

@@ -1,0 +1,143 @@
+"""The artifact's contract: `manifest.json` names every graph of a model folder, its digest and its tensors.
+
+A model folder holds `manifest.json` and the graphs that it names. Loading checks size and sha256 before anything is
+parsed, and the runtime checks every tensor pair against the graph, so that h and c cannot be swapped by name order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST_FILE = "manifest.json"
+
+Precision = Literal["fp32", "int8"]
+
+
+class ModelFolderError(Exception):
+    """A model folder that cannot be served; the message says what does not match and what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class StateTensor(_Strict):
+    """One recurrent tensor: fed as `input`, read back as `output`, both `dtype` [rows, width]; starts as `initial`."""
+
+    input: str
+    output: str
+    role: Literal["hidden", "cell"]
+    layer: int = Field(ge=0)
+    dtype: Literal["float32", "uint8"]
+    width: int = Field(ge=1)
+    initial: float
+
+
+class Graph(_Strict):
+    """One ONNX file of the folder and the names of its tensors.
+
+    tokens: int64 [time, rows], time-major.  positions: int64 [n], the time steps whose distribution is wanted.
+    log_probabilities: float32 [n, rows, vocabulary], natural log.  top_log_probabilities: float32 and top_tokens:
+    int64, both [n, rows, top_k], best first, ties by the smaller token.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=1)
+    tokens: str = "tokens"
+    positions: str = "positions"
+    log_probabilities: str = "log_probabilities"
+    top_log_probabilities: str = "top_log_probabilities"
+    top_tokens: str = "top_tokens"
+    states: Annotated[tuple[StateTensor, ...], Field(min_length=1)]
+    held_out_bits_per_byte: float | None = None
+
+
+class CorpusSummary(_Strict):
+    """What one corpus gave to the training."""
+
+    name: str
+    train_documents: int
+    train_bytes: int
+    held_out_documents: int
+    held_out_bytes: int
+    skipped: dict[str, int] = {}
+
+
+class Training(_Strict):
+    """How the weights came to be."""
+
+    command: str
+    bytes_seen: int
+    seconds: float
+    corpora: tuple[CorpusSummary, ...]
+    corpus_sha256: str
+
+
+class Manifest(_Strict):
+    """What a server must know to serve the folder, and what a reader wants to know of it."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)
+    vocabulary: Literal["bytes"] = "bytes"
+    vocabulary_size: int = Field(default=256, ge=2, le=256)
+    start_token: int = Field(default=0xFF, ge=0, le=255)
+    separator_token: int = Field(default=0xFF, ge=0, le=255)
+    top_k: int = Field(ge=1, le=256)
+    graphs: Annotated[dict[Precision, Graph], Field(min_length=1)]
+    architecture: dict[str, int | float | bool | str] = {}
+    training: Training | None = None
+
+    def digest(self) -> str:
+        """What names this model in answers: sha256 over the graphs' digests, so equal graphs are the same model."""
+        total = hashlib.sha256()
+        for precision, graph in sorted(self.graphs.items()):
+            total.update(f"{precision}:{graph.sha256}\n".encode())
+        return total.hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `manifest.json`. Raises ModelFolderError that names the field."""
+    path = folder / MANIFEST_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelFolderError(
+            f"{folder} is not a model folder: {MANIFEST_FILE} cannot be read ({error.strerror}); "
+            "make one with `carousel train` or `carousel adopt`"
+        ) from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ModelFolderError(f"{path}: {where}: {first['msg']}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, replacing it atomically."""
+    partial = folder / (MANIFEST_FILE + ".partial")
+    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST_FILE)
+
+
+def read_graph(folder: Path, graph: Graph) -> bytes:
+    """The graph's bytes, after its size and sha256 have been checked. Raises ModelFolderError."""
+    path = folder / graph.file
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size == graph.bytes else b""
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read ({error.strerror}), but {MANIFEST_FILE} names it") from error
+    if size != graph.bytes:
+        raise ModelFolderError(f"{path} has {size} bytes, {MANIFEST_FILE} says {graph.bytes}; export the model again")
+    found = hashlib.sha256(data).hexdigest()
+    if found != graph.sha256:
+        raise ModelFolderError(
+            f"{path} has sha256 {found}, {MANIFEST_FILE} says {graph.sha256}: the file was changed; export it again"
+        )
+    return data

@@ -1,0 +1,73 @@
+"""Writing a model folder: graphs and manifest appear together or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.model.manifest import MANIFEST_FILE, Graph, Manifest, Precision, StateTensor, read_graph, write_manifest
+
+GRAPH_FILES: Mapping[Precision, str] = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltGraph:
+    """A graph that is ready to be written: the file's bytes and its entry in the manifest."""
+
+    model: bytes
+    entry: Graph
+
+
+def built_graph(precision: Precision, model: bytes, states: Sequence[StateTensor]) -> BuiltGraph:
+    """Describe a graph whose tensors have the names of the contract."""
+    return BuiltGraph(
+        model,
+        Graph(
+            file=GRAPH_FILES[precision],
+            sha256=hashlib.sha256(model).hexdigest(),
+            bytes=len(model),
+            states=tuple(states),
+        ),
+    )
+
+
+def model_name(text: str) -> str:
+    """A name that the manifest takes, made from a folder's or file's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:64] or "model"
+
+
+def write_folder(folder: Path, manifest: Manifest, graphs: Mapping[Precision, BuiltGraph]) -> None:
+    """Write graphs and manifest beside the folder, check what was written, then move them in, the manifest last.
+
+    A reader finds the old model, or for a moment none that passes its digests, or the new one; never half of one that
+    passes. Files of the folder that the manifest does not name (a training run) stay.
+    """
+    with _staging(folder) as staging:
+        for graph in graphs.values():
+            (staging / graph.entry.file).write_bytes(graph.model)
+        write_manifest(staging, manifest)
+        for entry in manifest.graphs.values():
+            read_graph(staging, entry)
+        folder.mkdir(parents=True, exist_ok=True)
+        for graph in graphs.values():
+            (staging / graph.entry.file).replace(folder / graph.entry.file)
+        (staging / MANIFEST_FILE).replace(folder / MANIFEST_FILE)
+        for stale in set(GRAPH_FILES.values()) - {entry.file for entry in manifest.graphs.values()}:
+            (folder / stale).unlink(missing_ok=True)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder on the same file system, gone afterwards whatever happens."""
+    parents = [parent for parent in folder.absolute().parents if parent.exists()]
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=parents[0]))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging)

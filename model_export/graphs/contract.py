@@ -1,0 +1,68 @@
+"""The tensors that every graph of a model folder has in common, and the states that pair inputs with outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import ValueInfoProto
+
+from model_export.graphs.building import GraphBuilder, tensor
+from service.model.manifest import StateTensor
+
+TOKENS = "tokens"
+POSITIONS = "positions"
+LOG_PROBABILITIES = "log_probabilities"
+TOP_LOG_PROBABILITIES = "top_log_probabilities"
+TOP_TOKENS = "top_tokens"
+TOP_K = 16
+
+
+def top_k(vocabulary_size: int) -> int:
+    """How many of the likeliest tokens a graph gives: 16, or all if there are fewer."""
+    return min(TOP_K, vocabulary_size)
+
+
+def lstm_states(units: Sequence[int], *, hidden: str, initial_hidden: float) -> tuple[StateTensor, ...]:
+    """h and c of every layer, layer by layer; `hidden` is the dtype that h is carried in."""
+    states = []
+    for layer, width in enumerate(units):
+        for role, letter, dtype, initial in (("hidden", "h", hidden, initial_hidden), ("cell", "c", "float32", 0.0)):
+            states.append(
+                StateTensor.model_validate(
+                    {
+                        "input": f"{letter}{layer}",
+                        "output": f"{letter}{layer}_out",
+                        "role": role,
+                        "layer": layer,
+                        "dtype": dtype,
+                        "width": width,
+                        "initial": initial,
+                    }
+                )
+            )
+    return tuple(states)
+
+
+def inputs(states: Sequence[StateTensor]) -> list[ValueInfoProto]:
+    """tokens int64 [time, rows], positions int64 [n], then the states [rows, width]."""
+    described = [tensor(TOKENS, "int64", ["time", "rows"]), tensor(POSITIONS, "int64", ["n"])]
+    return described + [tensor(state.input, state.dtype, ["rows", state.width]) for state in states]
+
+
+def outputs(states: Sequence[StateTensor], vocabulary_size: int) -> list[ValueInfoProto]:
+    """The distributions float32 [n, rows, ...] in natural logarithms, then the next states [rows, width]."""
+    k = top_k(vocabulary_size)
+    described = [
+        tensor(LOG_PROBABILITIES, "float32", ["n", "rows", vocabulary_size]),
+        tensor(TOP_LOG_PROBABILITIES, "float32", ["n", "rows", k]),
+        tensor(TOP_TOKENS, "int64", ["n", "rows", k]),
+    ]
+    return described + [tensor(state.output, state.dtype, ["rows", state.width]) for state in states]
+
+
+def add_distribution(builder: GraphBuilder, logits: str, vocabulary_size: int) -> None:
+    """Append log-softmax and the likeliest tokens (ties by the smaller token, as ONNX's TopK promises)."""
+    builder.add("LogSoftmax", [logits], LOG_PROBABILITIES, axis=-1)
+    k = builder.constant("top_k", np.array([top_k(vocabulary_size)], np.int64))
+    builder.add("TopK", [LOG_PROBABILITIES, k], [TOP_LOG_PROBABILITIES, TOP_TOKENS], axis=-1)

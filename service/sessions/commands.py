@@ -95,6 +95,22 @@ class EditSession:
 
 
 @dataclass(frozen=True, slots=True)
+class GetSession:
+    """Read a session; nothing changes."""
+
+    session: SessionId
+    include_text: bool = False
+    units: Units = Units.CODEPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSession:
+    """Forget a session and its text."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
 class Suggestion:
     """A continuation with the id by which `Accept` names it; `probability` is that of exactly `text`."""
 
@@ -119,3 +135,12 @@ class SessionView:
     suggestions: tuple[Suggestion, ...] | None = None
     finish_reason: FinishReason | None = None
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """What was suggested for the text at `revision`; empty with `finish_reason` if it came too late."""
+
+    revision: int
+    suggestions: tuple[Suggestion, ...]
+    finish_reason: FinishReason | None = None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from service.engine.requests import Advance, AdvanceResult, ModelIdentity, PathId
+from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
 
 
 class Suggester(Protocol):
@@ -22,7 +23,41 @@ class Suggester(Protocol):
         """Give the path up; its unfinished work is cancelled."""
 
     def advance(self, request: Advance) -> Awaitable[AdvanceResult]:
-        """Queue the request at once, in call order per path; await the result. Raises Overloaded if the queue is full.
+        """Queue the request at once, in call order per path. Raises Overloaded if the queue is full: the path stays.
 
+        The request is queued by the call, not by the await: whoever wants no suggestions drops the awaitable. So it
+        is a future, not a coroutine, and an answer or an error that nobody fetched is dropped without a warning.
+        An error after the call has returned never unmakes the movement: `kept` of the next request counts from here.
         Cancelling the awaitable cancels the suggestions, never the movement.
         """
+
+
+class Store(Protocol):
+    """Keeps sessions; a commit is acknowledged when `append` returns. Called from one event loop.
+
+    Every write names the Fence it is based on, and the store compares and sets in one step, so that of two writers
+    who believe to own a session one is refused. Calls for one session take effect in call order, without waiting for
+    the earlier call's await, so that edits may be pipelined. Every method raises Unavailable if the store is down;
+    after an append that raised or was cancelled, only a load tells what is stored.
+    """
+
+    async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
+        """Keep a new session. False, and nothing changed, if the key is taken."""
+
+    async def append(
+        self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Keep the record that follows the revision of `fence`.
+
+        `checkpoint`, if given, is the session after the record and replaces everything kept before it.
+        Raises Fenced, and nothing changed, if incarnation or revision is another or the session is gone.
+        """
+
+    async def load(self, key: SessionKey) -> StoredSession | None:
+        """The session, or None if there is none."""
+
+    async def delete(self, key: SessionKey, incarnation: int) -> None:
+        """Forget the session. Nothing happens if it is gone or of another incarnation: a later life is not ours."""
+
+    async def close(self) -> None:
+        """Write out what is pending and give everything back. Called once, last."""

@@ -1,0 +1,21 @@
+"""How large sessions and requests may be, and the check of a request before any session is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes of text are bytes of UTF-8."""
+
+    max_sessions: int = 10_000  # held by this process
+    max_text_bytes: int = 1024 * 1024  # of a session
+    max_edits: int = 1_000  # of a request
+    max_inserted_bytes: int = 64 * 1024  # by a request
+    max_suggestions: int = 16
+    max_suggestion_bytes: int = 512
+    known_edits: int = 256  # per session, for retries
+    history_revisions: int = 1_000  # per session, for undo
+    history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size
+    retry_after_s: float = 1.0  # told to who is refused because max_sessions are held

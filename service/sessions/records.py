@@ -1,0 +1,89 @@
+"""What a store keeps of a session: a checkpoint, and the edits since; frozen values from which a session is rebuilt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.sessions.commands import SessionId, Tenant
+
+
+class SessionKey(NamedTuple):
+    """Names a session: an id means something only together with its tenant."""
+
+    tenant: Tenant
+    id: SessionId
+
+
+class Fence(NamedTuple):
+    """What a writer believes to be the newest; a store refuses the write if it is not.
+
+    `incarnation` tells a session from an earlier one of the same id that was deleted.
+    """
+
+    incarnation: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """One change of the text: at `start`, `removed` gives way to `inserted`; offsets in code points.
+
+    Moving the cursor is a splice that removes and inserts nothing.
+    """
+
+    start: int
+    removed: str
+    inserted: str
+    cursor_before: int
+    cursor_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEdit:
+    """What answers a repeated request: `length` and `cursor` in the units of that request."""
+
+    edit_id: str
+    digest: bytes
+    revision: int
+    length: int
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class EditRecord:
+    """A committed request with edits: it made `known.revision` from the revision before."""
+
+    known: KnownEdit
+    splices: tuple[Splice, ...]
+
+    @property
+    def revision(self) -> int:
+        """The revision that it made."""
+        return self.known.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole session at `revision`: what a store needs no older records for.
+
+    `creation` is the digest of what it was created from, for a repeated create. `known_edits` and `history` are
+    oldest first; `history` ends with the record that made `revision` (empty for a session that was never edited).
+    """
+
+    incarnation: int
+    revision: int
+    model: str
+    creation: bytes
+    text: str
+    cursor: int
+    known_edits: tuple[KnownEdit, ...] = ()
+    history: tuple[EditRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """What a store gives back: the newest checkpoint and every record after it, oldest first."""
+
+    checkpoint: Checkpoint
+    records: tuple[EditRecord, ...] = ()

@@ -1,0 +1,347 @@
+"""The state tree: text is a path in a tree of states, and a node is a row.
+
+A node is "the model after these tokens". It exists exactly as long as its state is held, so its number is the number
+of its row: in the slabs of recurrent state, in the head of its next-token distribution, and in every column below.
+What was dropped is not a node any more; it can be computed again from the text.
+
+An edge is `near` (one token longer than its parent) or `far` (the nodes between were dropped, or a chunk never made
+them). Near children are found by token in a short list, far ones by the 128-bit key of their whole prefix in one hash
+index. Dropping a node hands its children to its parent, as far children.
+
+Owned by the engine thread alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine import prefix_key
+from service.engine.far_index import FarIndex
+from service.engine.ports import StateShape, StepResult
+from service.engine.retention import Retention
+
+Node = NewType("Node", int)
+Nodes = NDArray[np.int32]
+
+NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
+_LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling")
+
+
+class TreeFull(Exception):
+    """Every row is in use by running work; nothing can be dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeConfig:
+    """`budget_bytes` bounds states, heads and columns together."""
+
+    budget_bytes: int = 256 << 20
+    retention: Retention = Retention()
+
+
+class StateTree:
+    """Rows of states under a byte budget, with the links that make them a tree.
+
+    A node is *pinned* while running work reads it or stands on it, and *occupied* while a path (a session's place)
+    stands on it. Pinned nodes are never dropped. An occupied one may be, as the last resort: its path then stands on
+    the parent and `displaced` says so.
+    """
+
+    def __init__(self, shapes: Sequence[StateShape], top_k: int, config: TreeConfig) -> None:
+        head_bytes = top_k * 5
+        columns_bytes = 4 * len(_LINK_COLUMNS) + 4 + 1 + 4 + 4 + 8 + 16 + 4
+        self.row_bytes = sum(shape.row_bytes for shape in shapes) + head_bytes + columns_bytes
+        self.capacity = config.budget_bytes // self.row_bytes
+        if self.capacity < 16:
+            raise ValueError(
+                f"a state budget of {config.budget_bytes} bytes holds {self.capacity} states of {self.row_bytes} bytes; "
+                f"at least 16 are needed: give at least {16 * self.row_bytes}"
+            )
+        rows = self.capacity
+        self._retention = config.retention
+        # np.empty touches no page: memory is taken as rows are used, lowest first.
+        self._states = [np.empty((rows, shape.width), shape.dtype) for shape in shapes]
+        self.top_tokens = np.empty((rows, top_k), np.uint8)
+        self.top_log_probabilities = np.empty((rows, top_k), np.float32)
+        self._depth = np.zeros(rows, np.int32)
+        self._token = np.zeros(rows, np.uint8)
+        self._pins = np.zeros(rows, np.int32)
+        self._occupied = np.zeros(rows, np.int32)
+        self._used_at = np.zeros(rows, np.int64)  # 0: the row is free
+        self._keys = np.zeros((rows, 2), np.uint64)
+        links = {name: np.full(rows, NO_NODE, np.int32) for name in _LINK_COLUMNS}
+        self._parent, self._first_near, self._first_far = links["parent"], links["first_near"], links["first_far"]
+        # Single elements are read and written through memoryviews: a third of the cost of a NumPy scalar.
+        self._parent_of = memoryview(self._parent)
+        self._near_of = memoryview(self._first_near)
+        self._far_of = memoryview(self._first_far)
+        self._next_of = memoryview(links["next_sibling"])
+        self._previous_of = memoryview(links["previous_sibling"])
+        self._depth_of = memoryview(self._depth)
+        self._token_of = memoryview(self._token)
+        self._pins_of = memoryview(self._pins)
+        self._occupied_of = memoryview(self._occupied)
+        self._used_of = memoryview(self._used_at)
+        self._free = np.arange(rows - 1, -1, -1, dtype=np.int32)
+        self._free_count = rows
+        self._far = FarIndex(self._keys)
+        self._roots: dict[str, Node] = {}
+        self._scope_of_root: dict[Node, str] = {}
+        self._now = 1
+        self.displaced: list[tuple[Node, Node]] = []
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """How many nodes there are."""
+        return self.capacity - self._free_count
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the budget that are in use."""
+        return self.held * self.row_bytes
+
+    def depth(self, node: Node) -> int:
+        """How many tokens lie between the root and the node."""
+        return self._depth_of[node]
+
+    def child(self, node: Node, token: int) -> Node | None:
+        """The near child by that token, if it is held."""
+        child = self._near_of[node]
+        while child >= 0:
+            if self._token_of[child] == token:
+                return Node(child)
+            child = self._next_of[child]
+        return None
+
+    def hop(self, node: Node, tokens: bytes) -> Node | None:
+        """The far node exactly `tokens` below `node`, if it is held."""
+        found = self._far.find(prefix_key.extend(self._key(node), tokens))
+        return None if found is None else Node(found)
+
+    def ancestor(self, node: Node, depth: int) -> Node:
+        """The deepest held node at or above `node` whose depth is at most `depth`."""
+        while self._depth_of[node] > depth:
+            node = Node(self._parent_of[node])
+        return node
+
+    def descend(self, node: Node, text: bytes, *, limit: int = 2048) -> Node:
+        """The deepest held node reached from `node` along `text`, which starts where `node` ends.
+
+        Looks at most `limit` tokens past the last node that it found, so that a call is bounded; what is held beyond
+        a longer gap is not found, which costs a replay and nothing else.
+        """
+        position = 0
+        while position < len(text):
+            near = self.child(node, text[position])
+            if near is not None:
+                node, position = near, position + 1
+                continue
+            far = self._descend_far(node, text, position, limit)
+            if far is None:
+                break
+            node, position = far
+        return node
+
+    def _descend_far(self, node: Node, text: bytes, position: int, limit: int) -> tuple[Node, int] | None:
+        if not len(self._far):
+            return None
+        key = self._key(node)
+        for end in range(position, min(position + limit, len(text))):
+            key = prefix_key.extend(key, text[end : end + 1])
+            found = self._far.find(key)
+            if found is not None:
+                return Node(found), end + 1
+        return None
+
+    def gather(self, nodes: Nodes) -> list[NDArray[np.generic]]:
+        """The states of many nodes as fresh arrays [rows, width], one per recurrent tensor."""
+        return [slab.take(nodes, axis=0) for slab in self._states]
+
+    def head(self, node: Node) -> tuple[list[int], list[float]]:
+        """The likeliest next tokens, best first, and their natural-log probabilities."""
+        return self.top_tokens[node].tolist(), self.top_log_probabilities[node].tolist()
+
+    # -- growing ------------------------------------------------------------------------------------------------
+
+    def root(self, scope: str, start: StepResult) -> Node:
+        """The scope's root, made from the model's result for the start token (row 0) if it is not held.
+
+        Reserve a row before.
+        """
+        known = self._roots.get(scope)
+        if known is not None:
+            return known
+        row = self._allocate()
+        self._store(np.array([row], np.int32), start, np.array([0]))
+        self._depth[row], self._token[row] = 0, 0
+        self._parent_of[row] = NO_NODE
+        self._keys[row] = prefix_key.root_key(scope)
+        self._roots[scope], self._scope_of_root[row] = row, scope
+        return row
+
+    def add_near(self, parents: Nodes, tokens: NDArray[np.uint8], result: StepResult, rows: NDArray[np.intp]) -> Nodes:
+        """Make the children of `parents` by `tokens` from rows `rows` of a step's result; reserve the space before.
+
+        No such child may be held yet, and no (parent, token) may occur twice.
+        """
+        count = len(parents)
+        nodes = self._free[self._free_count - count : self._free_count][::-1].copy()
+        self._free_count -= count
+        self._store(nodes, result, rows)
+        self._depth[nodes] = self._depth[parents] + 1
+        self._token[nodes] = tokens
+        self._keys[nodes] = prefix_key.extend_rows(self._keys[parents], tokens)
+        self._used_at[nodes] = self._now
+        for node, parent in zip(nodes.tolist(), parents.tolist(), strict=True):
+            self._link(node, parent, self._near_of)
+        return nodes
+
+    def add_far(self, parent: Node, tokens: bytes, result: StepResult, row: int) -> Node:
+        """Make the node `tokens` (two or more) below `parent` from a chunk's result, or return it if it is held."""
+        key = prefix_key.extend(self._key(parent), tokens)
+        known = self._far.find(key)
+        if known is not None:
+            return Node(known)
+        node = self._allocate()
+        self._store(np.array([node], np.int32), result, np.array([row]))
+        self._depth_of[node] = self._depth_of[parent] + len(tokens)
+        self._token_of[node] = tokens[-1]
+        self._keys[node] = key
+        self._link(node, parent, self._far_of)
+        self._far.add(node)
+        return node
+
+    def reserve(self, rows: int) -> None:
+        """Make sure that `rows` nodes can be added, dropping others if need be. Raises TreeFull."""
+        if self._free_count >= rows:
+            return
+        wanted = max(rows - self._free_count, self.capacity // 16)
+        for node in self._victims(wanted):
+            self._drop(node)
+        if self._free_count < rows:
+            raise TreeFull(f"{self.held} states are in use and {rows} more are wanted")
+
+    # -- holding ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Advance the clock of last use."""
+        self._now += 1
+
+    def touch(self, node: Node, levels: int = 1) -> None:
+        """Mark the node and some above it as used now."""
+        now = self._now
+        for _ in range(levels):
+            self._used_of[node] = now
+            parent = self._parent_of[node]
+            if parent < 0:
+                return
+            node = Node(parent)
+
+    def pin(self, node: Node) -> None:
+        """Running work stands on the node."""
+        self._pins_of[node] += 1
+        self._used_of[node] = self._now
+
+    def unpin(self, nodes: Iterable[Node]) -> None:
+        """Running work lets the nodes go."""
+        for node in nodes:
+            self._pins_of[node] -= 1
+
+    def occupy(self, node: Node) -> None:
+        """A path stands on the node."""
+        self._occupied_of[node] += 1
+
+    def vacate(self, node: Node) -> None:
+        """A path leaves the node."""
+        self._occupied_of[node] -= 1
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _key(self, node: Node) -> prefix_key.Key:
+        low, high = self._keys[node].tolist()
+        return low, high
+
+    def _allocate(self) -> Node:
+        self._free_count -= 1
+        node = Node(int(self._free[self._free_count]))
+        self._used_of[node] = self._now
+        return node
+
+    def _store(self, nodes: Nodes, result: StepResult, rows: NDArray[np.intp]) -> None:
+        for slab, state in zip(self._states, result.states, strict=True):
+            slab[nodes] = state[rows]
+        self.top_tokens[nodes] = result.top_tokens[rows]
+        self.top_log_probabilities[nodes] = result.top_log_probabilities[rows]
+
+    def _link(self, node: int, parent: int, first_of: memoryview) -> None:
+        head = first_of[parent]
+        self._parent_of[node] = parent
+        self._next_of[node] = head
+        self._previous_of[node] = NO_NODE
+        if head >= 0:
+            self._previous_of[head] = node
+        first_of[parent] = node
+
+    def _unlink(self, node: int) -> None:
+        parent, following, previous = self._parent_of[node], self._next_of[node], self._previous_of[node]
+        if following >= 0:
+            self._previous_of[following] = previous
+        if previous >= 0:
+            self._next_of[previous] = following
+        elif self._is_far(node):
+            self._far_of[parent] = following
+        else:
+            self._near_of[parent] = following
+
+    def _is_far(self, node: int) -> bool:
+        return bool(self._depth_of[node] != self._depth_of[self._parent_of[node]] + 1)
+
+    def _children(self, node: int) -> Iterator[int]:
+        for first_of in (self._near_of, self._far_of):
+            child = first_of[node]
+            while child >= 0:
+                following = self._next_of[child]
+                yield child
+                child = following
+
+    def _drop(self, node: Node) -> None:
+        parent = self._parent_of[node]
+        if parent < 0:
+            del self._roots[self._scope_of_root.pop(node)]
+        else:
+            for child in list(self._children(node)):
+                was_far = self._is_far(child)
+                self._link(child, parent, self._far_of)
+                if not was_far:
+                    self._far.add(child)
+            if self._is_far(node):
+                self._far.remove(node)
+            self._unlink(node)
+            if self._occupied_of[node]:
+                self._occupied_of[parent] += self._occupied_of[node]
+                self.displaced.append((node, Node(parent)))
+        self._near_of[node] = self._far_of[node] = self._parent_of[node] = NO_NODE
+        self._occupied_of[node] = 0
+        self._used_of[node] = 0
+        self._free[self._free_count] = node
+        self._free_count += 1
+
+    def _victims(self, wanted: int) -> list[Node]:
+        """Up to `wanted` nodes to drop: first what retention does not ask for, then the rest, least recently used first.
+
+        A root is dropped only when nothing hangs below it, no path stands in its scope and no work uses it.
+        """
+        distance = self._retention.distances(self._parent, self._depth, np.flatnonzero(self._occupied > 0))
+        kept = self._retention.keeps(self._depth, distance)
+        is_root = self._parent < 0
+        busy_root = is_root & ((self._first_near >= 0) | (self._first_far >= 0) | (self._occupied > 0))
+        droppable = np.flatnonzero((self._used_at > 0) & (self._pins == 0) & ~busy_root)
+        order = np.lexsort((self._used_at[droppable], self._occupied[droppable] > 0, kept[droppable]))
+        return [Node(node) for node in droppable[order[:wanted]].tolist()]

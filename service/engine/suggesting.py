@@ -1,0 +1,136 @@
+"""Beam search over the state tree: the best few continuations of a node, with the probability of exactly their text.
+
+A generator that yields the nodes it wants expanded and is sent the children; it never steps the model itself, so
+everybody's searches share one batch (`scheduler.py`). Width one is greedy decoding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from service.engine.requests import Continuation, FinishReason, Stop, SuggestSpec
+from service.engine.state_tree import Node, StateTree
+from service.engine.stopping import ends_before, has_content
+from service.model.utf8 import TRANSITIONS, Utf8
+
+Wanted = tuple[Node, bytes]
+"""A node and the tokens to feed it."""
+
+Expansion = Generator[Sequence[Wanted], Sequence[Node], tuple[Continuation, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A continuation under search. `complete_*` describe its longest prefix that ends between code points."""
+
+    node: Node
+    text: bytes
+    log_probability: float
+    has_content: bool
+    utf8: Utf8
+    complete_length: int
+    complete_log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A continuation that ended; `rank` counts what ended it too, so that whole words beat their own beginnings."""
+
+    continuation: Continuation
+    rank: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One hypothesis, one byte further; its `rank` is its log-probability."""
+
+    parent: Hypothesis
+    token: int
+    rank: float
+    utf8: Utf8
+
+
+def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
+    """The best `spec.count` continuations of `start`, best first, distinct, none a prefix of another.
+
+    A beam as wide as the suggestions that are still wanted: a hypothesis that has ended keeps its place in it.
+    """
+    live = [Hypothesis(start, b"", 0.0, False, Utf8.COMPLETE, 0, 0.0)]
+    finished: list[Finished] = []
+    while live and len(finished) < spec.count:
+        choices: list[Step | Finished] = []
+        for hypothesis in live:
+            choices += _choices(tree, hypothesis, spec, separator)
+        choices.sort(key=lambda c: -c.rank)
+        best = choices[: spec.count - len(finished)]
+        finished = _distinct([*finished, *(c for c in best if isinstance(c, Finished))])
+        steps = [c for c in best if isinstance(c, Step) and not _hopeless(c, finished)]
+        if not steps:
+            break
+        children = yield [(step.parent.node, bytes((step.token,))) for step in steps]
+        live = []
+        for step, child in zip(steps, children, strict=True):
+            hypothesis = _extended(step, child, spec.stop)
+            if len(hypothesis.text) < spec.max_bytes:
+                live.append(hypothesis)
+            elif hypothesis.complete_length:
+                finished = _distinct([*finished, _cut_off(hypothesis)])
+    return tuple(f.continuation for f in finished[: spec.count])
+
+
+def _choices(tree: StateTree, hypothesis: Hypothesis, spec: SuggestSpec, separator: int) -> list[Step | Finished]:
+    """Every way on from a hypothesis: one more byte each, or its end, which sums over all the bytes that mean it."""
+    choices: list[Step | Finished] = []
+    stopped = ended = 0.0
+    for token, log_probability in zip(*tree.head(hypothesis.node), strict=True):
+        if token == separator:
+            ended += math.exp(log_probability)
+        elif hypothesis.has_content and ends_before(spec.stop, token):
+            stopped += math.exp(log_probability)
+        elif (utf8 := TRANSITIONS[hypothesis.utf8][token]) is not Utf8.REJECT:
+            choices.append(Step(hypothesis, token, hypothesis.log_probability + log_probability, utf8))
+    if hypothesis.text and hypothesis.utf8 is Utf8.COMPLETE:
+        for probability, reason in ((stopped, FinishReason.STOP), (ended, FinishReason.END)):
+            if probability > 0:
+                rank = hypothesis.log_probability + math.log(probability)
+                choices.append(Finished(Continuation(hypothesis.text, hypothesis.log_probability, reason), rank))
+    return choices
+
+
+def _extended(step: Step, child: Node, stop: Stop) -> Hypothesis:
+    parent = step.parent
+    text = parent.text + bytes((step.token,))
+    complete = step.utf8 is Utf8.COMPLETE
+    return Hypothesis(
+        child,
+        text,
+        step.rank,
+        parent.has_content or has_content(stop, step.token),
+        step.utf8,
+        len(text) if complete else parent.complete_length,
+        step.rank if complete else parent.complete_log_probability,
+    )
+
+
+def _cut_off(hypothesis: Hypothesis) -> Finished:
+    text = hypothesis.text[: hypothesis.complete_length]
+    log_probability = hypothesis.complete_log_probability
+    return Finished(Continuation(text, log_probability, FinishReason.LENGTH), hypothesis.log_probability)
+
+
+def _hopeless(step: Step, finished: Sequence[Finished]) -> bool:
+    """Whether all that can come of this step goes on from a suggestion that will rank above it."""
+    text = step.parent.text
+    return any(text == f.continuation.text and step.rank <= f.rank for f in finished)
+
+
+def _distinct(finished: Sequence[Finished]) -> list[Finished]:
+    """The best first; what is a prefix of a better one, or goes on from it, adds nothing and is left out."""
+    chosen: list[Finished] = []
+    for candidate in sorted(finished, key=lambda f: -f.rank):
+        text = candidate.continuation.text
+        if not any(text.startswith(f.continuation.text) or f.continuation.text.startswith(text) for f in chosen):
+            chosen.append(candidate)
+    return chosen

@@ -10,7 +10,7 @@ from typing import Any
 from model_export import folder as model_folder
 from model_export import state_dicts
 from model_export.errors import ExportError
-from model_export.graphs import contract, fp32
+from model_export.graphs import contract, fp32, int8
 from model_export.parity import ParityResult, check_against_torch, check_steps_equal_chunks
 from model_export.state_dicts import TorchTensors
 from model_export.training import checkpoint
@@ -70,6 +70,7 @@ def export_tensors(
         )
     graphs: dict[Precision, model_folder.BuiltGraph] = {
         "fp32": model_folder.built_graph("fp32", fp32.build(weights), fp32.states(weights)),
+        "int8": model_folder.built_graph("int8", int8.build(weights), int8.states(weights)),
     }
     parity = check_against_torch(tensors, graphs["fp32"].model, graphs["fp32"].entry)
     for graph in graphs.values():

@@ -14,14 +14,14 @@ OPSET = 18
 IR_VERSION = 9
 PRODUCER = "carousel"
 
-_ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int64": TensorProto.INT64}
+_ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
 
 Dimensions = Sequence[int | str]
 
 
 def tensor(name: str, dtype: str, dimensions: Dimensions) -> ValueInfoProto:
     """Describe an input or output; strings are dimensions of any size."""
-    return helper.make_tensor_value_info(name, _ONNX_TYPES.get(dtype, dtype), list(dimensions))
+    return helper.make_tensor_value_info(name, _ONNX_TYPES[dtype], list(dimensions))
 
 
 class GraphBuilder:

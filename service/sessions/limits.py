@@ -1,4 +1,4 @@
-"""How large sessions and requests may be, and the check of a request before any session is looked at."""
+"""How large sessions and requests may be."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ class Limits:
     known_edits: int = 256  # per session, for retries
     history_revisions: int = 1_000  # per session, for undo
     history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size
+    checkpoint_every: int = 256  # commits, for the store; earlier if their texts outgrow history_bytes
     retry_after_s: float = 1.0  # told to who is refused because max_sessions are held

@@ -20,7 +20,7 @@ class Suggester(Protocol):
         """A new path at the empty text. Paths of one scope share states; paths of different scopes never do."""
 
     def close_path(self, path: PathId) -> None:
-        """Give the path up; its unfinished work is cancelled."""
+        """Give the path up; its unfinished work is cancelled, its unfinished suggestions are answered `superseded`."""
 
     def advance(self, request: Advance) -> Awaitable[AdvanceResult]:
         """Queue the request at once, in call order per path. Raises Overloaded if the queue is full: the path stays.

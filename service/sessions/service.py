@@ -6,11 +6,11 @@ because a session is only changed between two awaits.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from math import exp
+from collections.abc import Callable, Mapping
 
-from service.engine.requests import Advance, AdvanceResult, FinishReason, ModelIdentity, SuggestSpec
+from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
 from service.errors import CarouselError, NotFound, Overloaded, RevisionConflict, Unavailable
+from service.sessions.answers import Committed, PendingSuggestions
 from service.sessions.checks import check_create, check_edit
 from service.sessions.commands import (
     CreateSession,
@@ -20,41 +20,14 @@ from service.sessions.commands import (
     SessionId,
     SessionView,
     Suggested,
-    Suggestion,
     Tenant,
+    Units,
 )
 from service.sessions.exactly_once import creation_digest
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
-from service.sessions.records import SessionKey
-from service.sessions.session import Session
-
-
-class Committed:
-    """A request that is committed: its answer is success from here on, whatever the engine does.
-
-    A facade with a stream acknowledges `view` at once and awaits `suggestions` beside its next request; dropping it
-    unawaited is fine. `replayed` says that the edit id was known, and that `view` is the answer of then.
-    """
-
-    def __init__(self, view: SessionView, edit_id: str | None, replayed: bool, pending: _Pending | None) -> None:
-        self.view = view
-        self.edit_id = edit_id
-        self.replayed = replayed
-        self._pending = pending
-
-    @property
-    def wants_suggestions(self) -> bool:
-        """Whether the request asked for suggestions."""
-        return self._pending is not None
-
-    async def suggestions(self) -> Suggested | None:
-        """The suggestions for the committed text; None if none were asked for. Await at most once.
-
-        Never raises a CarouselError: suggestions that cannot be had are empty with a `finish_reason` (`shed`,
-        `superseded` or `deadline`). Cancelling it cancels the suggestions only.
-        """
-        return None if self._pending is None else await self._pending.collect()
+from service.sessions.records import Checkpoint, KnownEdit, SessionKey
+from service.sessions.session import FIRST_REVISION, Session
 
 
 class Sessions:
@@ -85,6 +58,7 @@ class Sessions:
         self._new_incarnation = new_incarnation
         self._limits = limits or Limits()
         self._held: dict[SessionKey, Session] = {}
+        self._arriving = 0  # sessions that wait for the store before they are held
 
     @property
     def models(self) -> tuple[ModelIdentity, ...]:
@@ -101,31 +75,165 @@ class Sessions:
 
         Raises InvalidArgument (`id`, `text`, `suggest.count`, `suggest.max_bytes`), NotFound for an unknown model,
         RevisionConflict if the id is taken by a session that was created from something else, Overloaded if this
-        process holds all the sessions it may.
+        process holds all the sessions it may, Unavailable.
         """
-        raise NotImplementedError
+        check_create(command, self._limits)
+        model = self._default_model if command.model is None else command.model
+        if model not in self._suggesters:
+            raise NotFound("model", model)
+        key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
+        creation = creation_digest(model, command.text)
+        session = None if command.id is None else await self._held_or_stored(key)
+        if session is None:
+            session = await self._begin(key, model, command.text, creation)
+        if session.creation != creation:
+            raise RevisionConflict(
+                f"session {key.id!r} exists and was created from another text or model: choose another id",
+                session.revision,
+            )
+        view = self._view(session, command.units)
+        return await Committed(view, owed=self._advance(session, command.suggest, deadline_s)).answer()
 
     async def commit(self, tenant: Tenant, command: EditSession, *, deadline_s: float | None = None) -> Committed:
         """Apply the edits, all or none, and tell the engine; what is returned is committed in the store.
 
         Edits of one session that are committed without awaiting the earlier ones take effect in call order.
-        Raises InvalidArgument that names the field, NotFound, RevisionConflict, Fenced, Unavailable; the session is
-        unchanged then.
+        Raises InvalidArgument that names the field, NotFound, RevisionConflict, Fenced, Unavailable; nothing was
+        applied then, save that after Unavailable only a retry with the same edit id can tell.
         """
-        raise NotImplementedError
+        check_edit(command, self._limits)
+        session = await self._find(tenant, command.session)
+        plan = session.plan(command, self._new_id)
+        if plan is None:
+            owed = self._advance(session, command.suggest, deadline_s) if command.suggest else None
+            return Committed(self._view(session, command.units), owed=owed)
+        if isinstance(plan, KnownEdit):
+            owed = self._suggest_again(session, plan, command.suggest, deadline_s)
+            return Committed(self._view_of(session, plan), plan.edit_id, owed, replayed=True)
+        fence = session.fence
+        try:
+            session.apply(plan)
+            owed = self._advance(session, command.suggest, deadline_s)  # computes while the store writes
+            await self._store.append(session.key, fence, plan.record, session.due_checkpoint())
+        except BaseException:
+            # Also when cancelled: what is held may be ahead of the store, so the next request reads it from there.
+            self._let_go(session)
+            raise
+        known = plan.record.known
+        return Committed(self._view_of(session, known), known.edit_id, owed)
 
     async def edit(self, tenant: Tenant, command: EditSession, *, deadline_s: float | None = None) -> SessionView:
         """Commit, then await the suggestions. Raises as `commit` does."""
-        raise NotImplementedError
+        committed = await self.commit(tenant, command, deadline_s=deadline_s)
+        return await committed.answer()
 
     async def get(self, tenant: Tenant, command: GetSession) -> SessionView:
-        """The session as it is. Raises NotFound, Unavailable."""
-        raise NotImplementedError
+        """The session as it is. Raises NotFound, Overloaded, Unavailable."""
+        session = await self._find(tenant, command.session)
+        return self._view(session, command.units, include_text=command.include_text)
 
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
-        """Forget a session and its text. Raises NotFound, Unavailable."""
-        raise NotImplementedError
+        """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
+        session = await self._find(tenant, command.session)
+        await self._store.delete(session.key, session.fence.incarnation)
+        self._let_go(session)
 
     async def close(self) -> None:
         """Give up every path and close the store. Called once, last."""
-        raise NotImplementedError
+        for session in list(self._held.values()):
+            self._let_go(session)
+        await self._store.close()
+
+    async def _find(self, tenant: Tenant, name: SessionId) -> Session:
+        session = await self._held_or_stored(SessionKey(tenant, name))
+        if session is None:
+            raise NotFound("session", name)
+        return session
+
+    async def _held_or_stored(self, key: SessionKey) -> Session | None:
+        held = self._held.get(key)
+        if held is not None:
+            return held
+        stored = await self._store.load(key)
+        held = self._held.get(key)  # another request may have been faster
+        if held is not None or stored is None:
+            return held
+        suggester = self._suggesters.get(stored.checkpoint.model)
+        if suggester is None:
+            raise NotFound("model", stored.checkpoint.model)
+        self._check_room()
+        session = Session.restore(key, stored, suggester.open_path(key.tenant), self._limits)
+        self._held[key] = session
+        return session
+
+    async def _begin(self, key: SessionKey, model: str, text: str, creation: bytes) -> Session:
+        self._check_room()
+        checkpoint = Checkpoint(self._new_incarnation(), FIRST_REVISION, model, creation, text, len(text))
+        self._arriving += 1
+        try:
+            created = await self._store.create(key, checkpoint)
+        finally:
+            self._arriving -= 1
+        if not created or key in self._held:  # another request has created it, or has read what we created
+            session = await self._held_or_stored(key)
+            if session is None:
+                raise Unavailable(
+                    f"session {key.id!r} was deleted while it was created: try again", self._limits.retry_after_s
+                )
+            return session
+        session = Session(key, checkpoint, self._suggesters[model].open_path(key.tenant), self._limits)
+        self._held[key] = session
+        return session
+
+    def _check_room(self) -> None:
+        if len(self._held) + self._arriving >= self._limits.max_sessions:
+            raise Overloaded(
+                f"this server holds its {self._limits.max_sessions} sessions: delete some, or try again later",
+                self._limits.retry_after_s,
+            )
+
+    def _let_go(self, session: Session) -> None:
+        """Hold the session no longer; it stays in the store."""
+        if session.closed:
+            return
+        session.closed = True
+        self._suggesters[session.model].close_path(session.path)
+        if self._held.get(session.key) is session:
+            del self._held[session.key]
+
+    def _advance(
+        self, session: Session, suggest: SuggestSpec | None, deadline_s: float | None
+    ) -> PendingSuggestions | Suggested | None:
+        """Tell the engine what is left of the cursor; what is owed to a caller who asked for suggestions."""
+        movement = session.movement()
+        request = Advance(session.path, movement.text, movement.kept, suggest, deadline_s)
+        try:
+            answer = self._suggesters[session.model].advance(request)
+        except CarouselError:  # the next movement makes up for this one
+            return None if suggest is None else Suggested(session.revision, (), FinishReason.SHED)
+        session.told(movement)
+        return None if suggest is None else PendingSuggestions(session, answer)
+
+    def _suggest_again(
+        self, session: Session, known: KnownEdit, suggest: SuggestSpec | None, deadline_s: float | None
+    ) -> PendingSuggestions | Suggested | None:
+        if suggest is None:
+            return None
+        if known.revision != session.revision:
+            return Suggested(known.revision, (), FinishReason.SUPERSEDED)
+        return self._advance(session, suggest, deadline_s)
+
+    def _view(self, session: Session, units: Units, *, include_text: bool = False) -> SessionView:
+        text = session.text
+        return SessionView(
+            id=session.key.id,
+            revision=session.revision,
+            length=text.extent.count(units),
+            cursor=text.left_extent.count(units),
+            model=self._suggesters[session.model].identity,
+            text=text.content if include_text else None,
+        )
+
+    def _view_of(self, session: Session, known: KnownEdit) -> SessionView:
+        identity = self._suggesters[session.model].identity
+        return SessionView(session.key.id, known.revision, known.length, known.cursor, identity)

@@ -1,0 +1,1 @@
+"""What keeps sessions: implementations of `service.sessions.ports.Store`."""

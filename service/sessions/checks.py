@@ -1,0 +1,76 @@
+"""What can be said against a request before any session is looked at; every message names the field and the way out."""
+
+from __future__ import annotations
+
+import re
+
+from service.engine.requests import SuggestSpec
+from service.errors import InvalidArgument
+from service.sessions.commands import Accept, CreateSession, EditSession, Insert, Replace, UndoTo
+from service.sessions.limits import Limits
+from service.sessions.units import check_text
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_MAX_EDIT_ID = 128
+
+
+def check_create(command: CreateSession, limits: Limits) -> None:
+    """Raises InvalidArgument for `id`, `text`, `suggest.count` or `suggest.max_bytes`."""
+    if command.id is not None and _SESSION_ID.fullmatch(command.id) is None:
+        raise InvalidArgument("id", "must be 1 to 128 of A-Z a-z 0-9 . _ -; leave it out to be given one")
+    size = check_text(command.text, "text")
+    if size > limits.max_text_bytes:
+        raise InvalidArgument("text", f"{size} bytes; a session holds at most {limits.max_text_bytes}: send its end")
+    check_suggest(command.suggest, limits)
+
+
+def check_edit(command: EditSession, limits: Limits) -> None:
+    """Raises InvalidArgument for `edit_id`, `edits`, an edit's text or place, `suggest.count`, `suggest.max_bytes`."""
+    if command.edit_id is not None:
+        if not 1 <= len(command.edit_id) <= _MAX_EDIT_ID:
+            raise InvalidArgument("edit_id", f"must be 1 to {_MAX_EDIT_ID} characters; leave it out to be given one")
+        check_text(command.edit_id, "edit_id")
+    if len(command.edits) > limits.max_edits:
+        raise InvalidArgument(
+            "edits", f"{len(command.edits)} edits; a request holds at most {limits.max_edits}: send several requests"
+        )
+    inserted_bytes = 0
+    undone = False
+    for index, edit in enumerate(command.edits):
+        match edit:
+            case Insert(text):
+                inserted_bytes = _add_inserted(inserted_bytes, text, f"edits[{index}].insert", limits)
+            case Replace(_, _, text):
+                inserted_bytes = _add_inserted(inserted_bytes, text, f"edits[{index}].replace.text", limits)
+            case Accept() if index > 0:
+                raise InvalidArgument(
+                    f"edits[{index}].accept", "must be the first edit: a suggestion continues the text as it was"
+                )
+            case UndoTo() if undone:
+                raise InvalidArgument(f"edits[{index}].undo_to", "only one to a request: the later one decides alone")
+            case UndoTo():
+                undone = True
+            case _:
+                pass
+    check_suggest(command.suggest, limits)
+
+
+def check_suggest(spec: SuggestSpec | None, limits: Limits) -> None:
+    """Raises InvalidArgument for `suggest.count` or `suggest.max_bytes`."""
+    if spec is None:
+        return
+    if not 1 <= spec.count <= limits.max_suggestions:
+        raise InvalidArgument("suggest.count", f"{spec.count} is outside of 1..{limits.max_suggestions}")
+    if not 1 <= spec.max_bytes <= limits.max_suggestion_bytes:
+        raise InvalidArgument("suggest.max_bytes", f"{spec.max_bytes} is outside of 1..{limits.max_suggestion_bytes}")
+
+
+def _add_inserted(so_far: int, text: str, field: str, limits: Limits) -> int:
+    total = so_far + check_text(text, field)
+    if total > limits.max_inserted_bytes:
+        raise InvalidArgument(
+            field,
+            f"brings the inserted text to {total} bytes; a request inserts at most {limits.max_inserted_bytes}: "
+            "send it in several requests",
+        )
+    return total

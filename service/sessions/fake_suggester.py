@@ -1,0 +1,89 @@
+"""A `Suggester` without a model, for tests and for working on a facade: it repeats the last word, and remembers all."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from math import log
+
+from service.engine.requests import (
+    Advance,
+    AdvanceResult,
+    Continuation,
+    FinishReason,
+    ModelIdentity,
+    PathId,
+)
+from service.errors import CarouselError
+
+
+class FakeAnswer:
+    """What `FakeSuggester.advance` returns: it need not be awaited, and its outcome is there at once."""
+
+    def __init__(self, request: Advance, outcome: AdvanceResult | CarouselError) -> None:
+        self.request = request
+        self.outcome = outcome
+
+    def __await__(self) -> Generator[None, None, AdvanceResult]:
+        yield from ()  # nothing to wait for, but `await` wants a generator
+        if isinstance(self.outcome, CarouselError):
+            raise self.outcome
+        return self.outcome
+
+
+class FakeSuggester:
+    """Suggests the text's last word again behind a digit per rank; deterministic, no model, no waiting.
+
+
+    advances: every Advance taken, oldest first.  paths: the open paths and the text that each was told last.
+    scopes: the scope of every path that was ever opened.  refusal: raised by `advance` while it is set.
+    failure: what awaiting an answer raises while it is set.
+    """
+
+    def __init__(self, name: str = "fake", digest: str = "0" * 64, numerics_id: str = "fake") -> None:
+        self._identity = ModelIdentity(name, digest, numerics_id)
+        self.advances: list[Advance] = []
+        self.paths: dict[PathId, bytes] = {}
+        self.scopes: dict[PathId, str] = {}
+        self.refusal: CarouselError | None = None
+        self.failure: CarouselError | None = None
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """As `Suggester.identity`."""
+        return self._identity
+
+    def open_path(self, scope: str) -> PathId:
+        """As `Suggester.open_path`."""
+        path = PathId(len(self.scopes))
+        self.scopes[path] = scope
+        self.paths[path] = b""
+        return path
+
+    def close_path(self, path: PathId) -> None:
+        """As `Suggester.close_path`."""
+        del self.paths[path]
+
+    def advance(self, request: Advance) -> FakeAnswer:
+        """As `Suggester.advance`. Raises ValueError if `kept` is not true, which the engine would have to believe."""
+        if self.refusal is not None:
+            raise self.refusal
+        if request.text[: request.kept] != self.paths[request.path][: request.kept] or request.kept > len(request.text):
+            raise ValueError(f"kept={request.kept} is not what the path was told before")
+        self.paths[request.path] = request.text
+        self.advances.append(request)
+        return FakeAnswer(request, self.failure or fake_result(request))
+
+
+def fake_result(request: Advance) -> AdvanceResult:
+    """What the fake suggests: per rank, that digit and then the text's last word, cut to `max_bytes` on a character."""
+    spec = request.suggest
+    if spec is None:
+        return AdvanceResult()
+    words = request.text.decode().split()
+    last = words[-1] if words else "é"
+    continuations = []
+    for rank in range(spec.count):
+        text = f"{rank:x}{last}".encode()[: spec.max_bytes].decode(errors="ignore")
+        finish = FinishReason.LENGTH if len(text) <= len(last) else FinishReason.STOP
+        continuations.append(Continuation(text.encode(), log(0.5 ** (rank + 1)), finish))
+    return AdvanceResult(tuple(continuations), steps=len(request.text) - request.kept)

@@ -1,0 +1,200 @@
+"""A session: its text, cursor and revision, what makes its retries safe, and what its engine was told.
+
+Knows the rules and nothing else: no store, no engine, no waiting. Planning raises and changes nothing; applying a plan
+cannot fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.engine.requests import PathId
+from service.errors import InvalidArgument, RevisionConflict
+from service.sessions.accepts import OfferedSuggestions
+from service.sessions.commands import Accept, EditSession, Insert, UndoTo, Units
+from service.sessions.edits import field_of, splice_of
+from service.sessions.exactly_once import KnownEdits, edit_digest
+from service.sessions.history import History, memory_of, undo
+from service.sessions.limits import Limits
+from service.sessions.records import Checkpoint, EditRecord, Fence, KnownEdit, SessionKey, Splice, StoredSession
+from service.sessions.text import Text, kept_left
+
+FIRST_REVISION = 1
+"""Not 0, which is what a client that forgot the field sends over protobuf."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """What a request with edits will do: the record to keep and the text that it makes."""
+
+    record: EditRecord
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What the engine has to be told: all of the text left of the cursor, and how many of its bytes it knows."""
+
+    text: bytes
+    kept: int
+
+
+class Session:
+    """One session. `path` is its place in the engine of `model`; all else can be rebuilt from the store's records."""
+
+    def __init__(self, key: SessionKey, checkpoint: Checkpoint, path: PathId, limits: Limits) -> None:
+        self.key = key
+        self.model = checkpoint.model
+        self.creation = checkpoint.creation
+        self.path = path
+        self.closed = False
+        self.suggestions = OfferedSuggestions()
+        self._limits = limits
+        self._incarnation = checkpoint.incarnation
+        self._revision = checkpoint.revision
+        self._text = Text.of(checkpoint.text, checkpoint.cursor)
+        self._known = KnownEdits(limits.known_edits, checkpoint.known_edits)
+        self._history = History(limits.history_revisions, limits.history_bytes)
+        for record in checkpoint.history:
+            self._history.append(record)
+        self._commits_since_checkpoint = 0
+        self._bytes_since_checkpoint = 0
+        self._told = b""
+        self._kept = 0  # code points left of the cursor that have not changed since the engine was told
+
+    @classmethod
+    def restore(cls, key: SessionKey, stored: StoredSession, path: PathId, limits: Limits) -> Session:
+        """The session as its last commit left it."""
+        session = cls(key, stored.checkpoint, path, limits)
+        for record in stored.records:
+            text = session._text
+            for splice in record.splices:
+                text = text.after(splice)
+            session.apply(EditPlan(record, text))
+        return session
+
+    @property
+    def revision(self) -> int:
+        """Counts the committed requests with edits."""
+        return self._revision
+
+    @property
+    def fence(self) -> Fence:
+        """What the next write to the store is based on."""
+        return Fence(self._incarnation, self._revision)
+
+    @property
+    def text(self) -> Text:
+        """The text and its cursor."""
+        return self._text
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that a store needs to bring the session back."""
+        return Checkpoint(
+            incarnation=self._incarnation,
+            revision=self._revision,
+            model=self.model,
+            creation=self.creation,
+            text=self._text.content,
+            cursor=self._text.cursor,
+            known_edits=tuple(self._known),
+            history=tuple(self._history),
+        )
+
+    def due_checkpoint(self) -> Checkpoint | None:
+        """A checkpoint if enough was committed since the last one that the store should get a new one; else None."""
+        limits = self._limits
+        if (
+            self._commits_since_checkpoint < limits.checkpoint_every
+            and self._bytes_since_checkpoint <= limits.history_bytes
+        ):
+            return None
+        self._commits_since_checkpoint = self._bytes_since_checkpoint = 0
+        return self.checkpoint()
+
+    def plan(self, command: EditSession, new_edit_id: Callable[[], str]) -> EditPlan | KnownEdit | None:
+        """What the edits of `command` will do, or what they were answered if their id is known; None without edits.
+
+        Changes nothing. Raises RevisionConflict, or InvalidArgument that names the field.
+        """
+        digest = edit_digest(command)
+        if command.edit_id is not None:
+            known = self._known.recall(command.edit_id, digest, self._revision)
+            if known is not None:
+                return known
+        self._check_revision(command.revision)
+        if not command.edits:
+            return None
+        text, splices = self._splices(command)
+        known = KnownEdit(
+            edit_id=new_edit_id() if command.edit_id is None else command.edit_id,
+            digest=digest,
+            revision=self._revision + 1,
+            length=text.extent.count(command.units),
+            cursor=text.left_extent.count(command.units),
+        )
+        return EditPlan(EditRecord(known, tuple(splices)), text)
+
+    def apply(self, plan: EditPlan) -> None:
+        """Make the plan the newest revision. It was made from the current one."""
+        record = plan.record
+        for splice in record.splices:
+            self._kept = min(self._kept, kept_left(splice))
+        self._text = plan.text
+        self._revision = record.revision
+        self._known.add(record.known)
+        self._history.append(record)
+        self._commits_since_checkpoint += 1
+        self._bytes_since_checkpoint += memory_of(record)
+        self.suggestions.forget()
+
+    def movement(self) -> Movement:
+        """What the engine has to be told now. Costs a copy of the text and the encoding of what changed."""
+        changed = self._text.left[self._kept :].encode()
+        kept = self._text.left_extent.utf8 - len(changed)
+        return Movement(self._told[:kept] + changed, kept)
+
+    def told(self, movement: Movement) -> None:
+        """The engine has taken `movement`."""
+        self._told = movement.text
+        self._kept = self._text.cursor
+
+    def _check_revision(self, base: int) -> None:
+        if base != self._revision:
+            raise RevisionConflict(
+                f"the request is based on revision {base}, the session is at {self._revision}: "
+                "read it and send the edits anew",
+                self._revision,
+            )
+
+    def _splices(self, command: EditSession) -> tuple[Text, list[Splice]]:
+        text = self._text
+        splices: list[Splice] = []
+        for index, edit in enumerate(command.edits):
+            path = f"edits[{index}]"
+            match edit:
+                case UndoTo(revision):
+                    splice = self._undo(revision, text, splices, f"{path}.undo_to")
+                case Accept():
+                    inserted = self.suggestions.accept(edit, self._revision, command.units, f"{path}.accept")
+                    splice = splice_of(Insert(inserted), text, Units.CODEPOINT, path)
+                case _:
+                    splice = splice_of(edit, text, command.units, path)
+            text = text.after(splice)
+            if splice.inserted and text.extent.utf8 > self._limits.max_text_bytes:
+                raise InvalidArgument(
+                    field_of(edit, path),
+                    f"brings the session to {text.extent.utf8} bytes; it holds at most {self._limits.max_text_bytes}: "
+                    "delete from its start, or create a new session",
+                )
+            splices.append(splice)
+        return text, splices
+
+    def _undo(self, revision: int, text: Text, done: list[Splice], field: str) -> Splice:
+        oldest = self._history.reaches(self._revision)
+        if not oldest <= revision <= self._revision:
+            raise InvalidArgument(
+                field, f"revision {revision} cannot be restored: {oldest} is the oldest and {self._revision} the newest"
+            )
+        return undo(text, (*reversed(done), *self._history.back_to(revision)))

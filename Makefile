@@ -1,0 +1,113 @@
+# One command for each thing one does with Carousel; `make` lists them.
+#
+# Two environments: .venv serves (torch only after `make train-env`), .venv-dev checks and tests. Each is made again
+# when what it was made from changes, and costs nothing when it has not.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Arguments for the command behind a target: make serve ARGS="--http-port 8080".
+ARGS ?=
+# Arguments for every pip install, such as another index: make serve PIP_ARGS="--index-url ...".
+PIP_ARGS ?=
+# Any Python of at least 3.11; found by .ci/find-python if not given.
+PYTHON ?=
+
+PIP := -m pip -qq --disable-pip-version-check install --constraint constraints.txt $(PIP_ARGS)
+SOURCES_OF_ENVIRONMENTS := pyproject.toml constraints.txt $(wildcard client/pyproject.toml)
+RUN := .venv-dev/bin
+PYTEST := $(RUN)/python -m pytest
+
+##@ Use
+.PHONY: serve
+serve: env ## make the environment if need be, then serve the shipped model (ARGS="...")
+	@exec ./carousel serve $(ARGS)
+
+.PHONY: env
+env: .venv/.serving ## make .venv: what serving needs, without torch
+
+.PHONY: train-env
+train-env: .venv/.training ## add what `carousel train`, `export` and `evaluate` need to .venv
+
+.PHONY: image
+image: ## build the container image with docker, podman or buildah (IMAGE=carousel:dev)
+	deploy/image/build.sh $(or $(IMAGE),carousel:dev)
+
+##@ Work on it
+.PHONY: check
+check: .venv-dev/.complete ## lint, format, types, layers, generated stubs, manifests, Dockerfile
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python proto/generate.py --check
+	$(RUN)/python deploy/validate.py
+	$(RUN)/hadolint Dockerfile
+
+.PHONY: test
+test: .venv-dev/.complete ## run the tests (at most 12 minutes; ARGS="-k name")
+	$(PYTEST) -m "not slow and not faults" $(ARGS)
+
+.PHONY: format
+format: .venv-dev/.complete ## rewrite the sources as `check` wants them
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+.PHONY: stubs
+stubs: .venv-dev/.complete ## generate the protobuf stubs again
+	$(RUN)/python proto/generate.py
+
+.PHONY: constraints
+constraints: .venv-dev/.complete ## pin the newest versions that fit together, in constraints.txt
+	$(RUN)/python .ci/pin_constraints.py
+
+##@ Take longer
+.PHONY: test-all
+test-all: .venv-dev/.complete ## every test, the container image included (wants buildah and mmdebstrap)
+	.ci/system-packages buildah mmdebstrap
+	$(PYTEST) -m "not faults" --timeout 1200 $(ARGS)
+
+.PHONY: faults
+faults: .venv-dev/.complete ## the tests that kill, freeze and cut
+	$(PYTEST) -m faults --timeout 1200 $(ARGS)
+
+.PHONY: bench
+bench: env ## measure what the README states (ARGS="replay FILE")
+	./carousel bench $(ARGS)
+
+##@ Begin again
+.PHONY: clean
+clean: ## remove environments, caches and builds; models and checkpoints stay
+	rm -rf .venv .venv-dev build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+# The interpreters depend on nothing: an environment is updated in place, and made anew only if it is gone.
+.venv/bin/python .venv-dev/bin/python:
+	@python="$$(.ci/find-python $(PYTHON))"; \
+	echo "making $(@D:/bin=) with $$python"; \
+	"$$python" -m venv --clear $(@D:/bin=)
+
+.venv/.serving: $(SOURCES_OF_ENVIRONMENTS) | .venv/bin/python
+	@echo "installing what serving needs into .venv"
+	@.venv/bin/python $(PIP) --editable . --editable ./client
+	@touch $@
+
+.venv/.training: .venv/.serving
+	@echo "installing what training needs into .venv; torch is large"
+	@.venv/bin/python $(PIP) --editable '.[train]' --editable ./client
+	@touch $@
+
+.venv-dev/.complete: $(SOURCES_OF_ENVIRONMENTS) | .venv-dev/bin/python
+	@echo "installing what checks and tests need into .venv-dev; torch is large"
+	@.venv-dev/bin/python $(PIP) --editable '.[train,dev]' --editable ./client
+	@touch $@

@@ -1,0 +1,1 @@
+"""The tests of the server, the training tools and the deployment."""

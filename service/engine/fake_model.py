@@ -43,7 +43,7 @@ class FakeModel:
             hashes = _mix(hashes ^ (step.astype(np.uint64) + np.uint64(1)))
             counts[:, 0] += 1
             counts[:, 1] = step
-        log_probabilities = np.stack([_distribution(int(h)) for h in hashes])
+        log_probabilities = _distributions(hashes)
         order = np.argsort(-log_probabilities, axis=1, kind="stable")[:, : self.top_k]
         return StepResult(
             states=(hashes[:, None].view(np.uint8), counts),
@@ -59,10 +59,11 @@ def _mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(32))
 
 
-def _distribution(seed: int) -> NDArray[np.float32]:
-    generator = np.random.default_rng(seed)
-    logits = np.full(256, -12.0)
-    logits[_LIKELY] = 2.0 * generator.standard_normal(len(_LIKELY))
-    logits[0xFF] = -3.0
-    logits -= np.log(np.exp(logits).sum())
+def _distributions(hashes: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """A distribution over 256 tokens per hash: a few likely letters, float32 [rows, 256], natural log."""
+    logits = np.full((len(hashes), 256), -12.0)
+    noise = _mix(hashes[:, None] ^ (_LIKELY.astype(np.uint64) << np.uint64(32)))
+    logits[:, _LIKELY] = 6.0 * (noise >> np.uint64(11)) / 2.0**53 - 3.0
+    logits[:, 0xFF] = -3.0
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return logits.astype(np.float32)

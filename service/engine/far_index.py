@@ -19,7 +19,7 @@ class FarIndex:
     """
 
     def __init__(self, keys: NDArray[np.uint64]) -> None:
-        self._low = memoryview(np.ascontiguousarray(keys)).cast("B").cast("Q") if len(keys) else memoryview(b"")
+        self._low = keys.data.cast("B").cast("Q")
         self._count = 0
         self._resize(64)
 
@@ -38,7 +38,10 @@ class FarIndex:
     def add(self, node: int) -> None:
         """Index a node under its key, which must not be there yet."""
         if 2 * (self._count + 1) > len(self._slots):
+            nodes = [n for n in self._slots if n != EMPTY]
             self._resize(2 * len(self._slots))
+            for known in nodes:
+                self._put(known)
         self._put(node)
         self._count += 1
 
@@ -72,8 +75,5 @@ class FarIndex:
         self._slots[gap] = EMPTY
 
     def _resize(self, size: int) -> None:
-        nodes = [] if not self._count else [n for n in self._slots.tolist() if n != EMPTY]
-        self._slots = memoryview(np.full(size, EMPTY, np.int32))
+        self._slots: memoryview[int] = np.full(size, EMPTY, np.int32).data.cast("B").cast("i")
         self._mask = size - 1
-        for node in nodes:
-            self._put(node)

@@ -46,7 +46,8 @@ def extend(key: Key, tokens: bytes) -> Key:
 def extend_rows(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
     """`extend` by one token for many keys at once: keys uint64 [rows, 2], tokens [rows]; returns uint64 [rows, 2]."""
     steps = (tokens.astype(np.uint64) + np.uint64(1))[:, None] * np.array(_STRIDES, np.uint64)
-    mixed = keys + steps
+    mixed: NDArray[np.uint64] = keys + steps
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

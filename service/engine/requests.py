@@ -1,4 +1,4 @@
-"""What may be asked of the engine, and what it answers: frozen values that cross from the event loop to the engine thread."""
+"""What may be asked of the engine and what it answers: frozen values that cross to the engine thread and back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SuggestSpec:
-    """The best `count` continuations of at most `max_bytes` bytes each. Ranges are checked where requests are parsed."""
+    """The best `count` continuations of at most `max_bytes` bytes each; ranges are checked by sessions."""
 
     count: int = 3
     max_bytes: int = 48
@@ -65,7 +65,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class AdvanceResult:
-    """The suggestions, best first, distinct, none a prefix of another; `finish` says why there are none, if there are none.
+    """The suggestions, best first, distinct, none a prefix of another; `finish` says why if there are none.
 
     `steps` counts the model steps that this request caused.
     """

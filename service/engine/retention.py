@@ -32,7 +32,8 @@ class Retention:
         All paths are walked up together, one level a round.
         """
         distance = np.full(len(depth), FAR_AWAY, np.int32)
-        here, leaf_depth = leaves, depth[leaves]
+        here: NDArray[np.integer] = leaves
+        leaf_depth = depth[leaves]
         for _ in range(self.max_levels):
             if not len(here):
                 break
@@ -47,6 +48,7 @@ class Retention:
 
     def keeps(self, depth: NDArray[np.int32], distance: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether the rule asks for each node; bool [rows]."""
-        octave = np.int32(1) << np.floor(np.log2(np.maximum(distance, 1))).astype(np.int32)
+        octave = np.left_shift(1, np.floor(np.log2(np.maximum(distance, 1))).astype(np.int32))
         spacing = np.where(distance < self.dense, 1, np.where(distance < self.sparse, self.stride, octave))
-        return (distance < FAR_AWAY) & (depth % spacing == 0)
+        keeps: NDArray[np.bool_] = (distance < FAR_AWAY) & (depth % spacing == 0)
+        return keeps

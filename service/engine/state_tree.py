@@ -59,7 +59,7 @@ class StateTree:
         self.capacity = config.budget_bytes // self.row_bytes
         if self.capacity < 16:
             raise ValueError(
-                f"a state budget of {config.budget_bytes} bytes holds {self.capacity} states of {self.row_bytes} bytes; "
+                f"a state budget of {config.budget_bytes} bytes holds {self.capacity} states of {self.row_bytes}; "
                 f"at least 16 are needed: give at least {16 * self.row_bytes}"
             )
         rows = self.capacity
@@ -77,16 +77,16 @@ class StateTree:
         links = {name: np.full(rows, NO_NODE, np.int32) for name in _LINK_COLUMNS}
         self._parent, self._first_near, self._first_far = links["parent"], links["first_near"], links["first_far"]
         # Single elements are read and written through memoryviews: a third of the cost of a NumPy scalar.
-        self._parent_of = memoryview(self._parent)
-        self._near_of = memoryview(self._first_near)
-        self._far_of = memoryview(self._first_far)
-        self._next_of = memoryview(links["next_sibling"])
-        self._previous_of = memoryview(links["previous_sibling"])
-        self._depth_of = memoryview(self._depth)
-        self._token_of = memoryview(self._token)
-        self._pins_of = memoryview(self._pins)
-        self._occupied_of = memoryview(self._occupied)
-        self._used_of = memoryview(self._used_at)
+        self._parent_of = self._parent.data
+        self._near_of = self._first_near.data
+        self._far_of = self._first_far.data
+        self._next_of = links["next_sibling"].data
+        self._previous_of = links["previous_sibling"].data
+        self._depth_of = self._depth.data
+        self._token_of = self._token.data
+        self._pins_of = self._pins.data
+        self._occupied_of = self._occupied.data
+        self._used_of = self._used_at.data
         self._free = np.arange(rows - 1, -1, -1, dtype=np.int32)
         self._free_count = rows
         self._far = FarIndex(self._keys)
@@ -334,7 +334,7 @@ class StateTree:
         self._free_count += 1
 
     def _victims(self, wanted: int) -> list[Node]:
-        """Up to `wanted` nodes to drop: first what retention does not ask for, then the rest, least recently used first.
+        """Up to `wanted` nodes to drop: first what retention does not ask for; least recently used first.
 
         A root is dropped only when nothing hangs below it, no path stands in its scope and no work uses it.
         """
@@ -345,3 +345,25 @@ class StateTree:
         droppable = np.flatnonzero((self._used_at > 0) & (self._pins == 0) & ~busy_root)
         order = np.lexsort((self._used_at[droppable], self._occupied[droppable] > 0, kept[droppable]))
         return [Node(node) for node in droppable[order[:wanted]].tolist()]
+
+    def check(self) -> None:
+        """Raise AssertionError if links, counts, the free list or the index disagree; slow, for tests."""
+        held = np.flatnonzero(self._used_at > 0)
+        if len(held) != self.held:
+            raise AssertionError(f"{len(held)} rows are in use, {self.held} are counted")
+        if set(self._free[: self._free_count].tolist()) & set(held.tolist()):
+            raise AssertionError("a row in use is on the free list")
+        reachable, far = set(self._roots.values()), 0
+        stack = list(reachable)
+        while stack:
+            node = stack.pop()
+            for child in self._children(node):
+                if self._parent_of[child] != node or child in reachable or self._depth_of[child] <= self._depth_of[node]:
+                    raise AssertionError(f"node {child} is not a proper child of {node}")
+                far += self._is_far(child)
+                reachable.add(Node(child))
+                stack.append(Node(child))
+        if reachable != set(held.tolist()):
+            raise AssertionError("a node in use cannot be reached from a root")
+        if far != len(self._far):
+            raise AssertionError(f"{far} far edges, {len(self._far)} in the index")

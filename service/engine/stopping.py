@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from typing import Final, assert_never
 
 from service.engine.requests import Stop
 
 _NEWLINE: Final = 0x0A
-_WORD: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(range(0x80, 0xFF))
+_WORD: Final = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"_" + bytes(range(0x80, 0xFF)))
 _BLANK: Final = frozenset(b" \t\r\n\x0b\x0c")
 
 

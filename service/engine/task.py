@@ -49,7 +49,7 @@ class Task:
     steps: int = 0
 
     def want(self, tree: StateTree, wanted: Sequence[Wanted]) -> None:
-        """Wait for these nodes to be expanded. They stay pinned until the next wish; what was pinned before is let go."""
+        """Wait for these nodes to be expanded. They stay pinned until the next wish; earlier pins go."""
         before, self.holds = self.holds, [node for node, _ in wanted]
         for node in self.holds:
             tree.pin(node)

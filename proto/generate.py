@@ -52,8 +52,8 @@ def generate(folder: Path) -> dict[str, str]:
     if protoc.main(arguments) != 0:
         raise SystemExit("protoc refused the protos; its message stands above")
     stubs = {
-        str(path.relative_to(folder)): with_relative_imports(path.read_text(encoding="utf-8"), path.relative_to(folder))
-        for path in sorted(folder.rglob("*.py*"))
+        str(name): with_relative_imports((folder / name).read_text(encoding="utf-8"), name)
+        for name in sorted(path.relative_to(folder) for path in folder.rglob("*.py*"))
     }
     for package in {"", *(str(Path(name).parent) for name in stubs), *(name.split("/")[0] for name in stubs)}:
         stubs[str(Path(package) / "__init__.py")] = PACKAGE_MARKER
@@ -61,7 +61,7 @@ def generate(folder: Path) -> dict[str, str]:
 
 
 def with_relative_imports(source: str, path: Path) -> str:
-    """Make imports of our own stubs relative, so that the folder works below any package and needs no sys.path entry."""
+    """Make imports of our own stubs relative: the folder works below any package and needs no sys.path entry."""
     own_packages = {str(proto.parent.relative_to(PROTO)).replace("/", ".") for proto in PROTO.rglob("*.proto")}
     up = "." * len(path.parts)
     for package in own_packages:

@@ -1,0 +1,1 @@
+"""The facades: parse, call, encode; no logic."""

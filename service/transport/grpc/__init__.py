@@ -1,0 +1,1 @@
+"""The gRPC facade: carousel.v1.Autocomplete, health and reflection."""

@@ -1,0 +1,1 @@
+"""The REST facade: FastAPI routes over the same sessions."""

@@ -1,0 +1,73 @@
+"""The bridge between threads: the engine's answers become futures of the event loop, one wake-up per tick.
+
+Waking an event loop from another thread costs a system call and the interpreter lock, so the answers of a whole tick
+cross together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from service.engine.engine import Delivery, Engine, Ticket
+from service.engine.requests import Advance, AdvanceResult, ModelIdentity, PathId
+from service.errors import CarouselError
+
+
+class LoopDelivery:
+    """What the engine calls with the answers of a tick, on the engine thread; they are run on the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, delivery: Delivery) -> None:
+        """Hand a tick's answers over; returns at once. The loop must be running until the engine has stopped."""
+        self._loop.call_soon_threadsafe(_run, delivery)
+
+
+def _run(delivery: Delivery) -> None:
+    for answer, result in delivery:
+        answer(result)
+
+
+class EngineSuggester:
+    """The sessions' port to one engine. Every method is called on the event loop's thread."""
+
+    def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine, self._identity, self._loop = engine, identity, loop
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model that answers."""
+        return self._identity
+
+    def open_path(self, scope: str) -> PathId:
+        """A new path at the empty text."""
+        return self._engine.open_path(scope)
+
+    def close_path(self, path: PathId) -> None:
+        """Give the path up; its unfinished work is cancelled."""
+        self._engine.close_path(path)
+
+    def advance(self, request: Advance) -> asyncio.Future[AdvanceResult]:
+        """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
+
+        Cancelling the future cancels the suggestions, never the movement.
+        """
+        future: asyncio.Future[AdvanceResult] = self._loop.create_future()
+        ticket = self._engine.submit(request, partial(_settle, future))
+        future.add_done_callback(partial(self._cancel_if_abandoned, ticket))
+        return future
+
+    def _cancel_if_abandoned(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
+        if future.cancelled():
+            self._engine.cancel(ticket)
+
+
+def _settle(future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:
+    if future.done():
+        return  # its owner went away
+    if isinstance(result, CarouselError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

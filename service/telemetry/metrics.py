@@ -1,0 +1,150 @@
+"""The Prometheus metrics of one process, in a registry of their own; base units, names starting with `carousel_`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Protocol, get_args
+from wsgiref.simple_server import WSGIServer
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from service.engine.observer import Lookup
+
+# A keystroke takes tens of microseconds to a few milliseconds; a shed or overloaded one, up to seconds.
+_LATENCIES_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 10.0)
+_STEPS_S = (0.00005, 0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064, 0.0128, 0.0256, 0.0512, 0.1, 0.5, 1.0)
+_ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Every metric of the server. Observers below write to it; `registry` is what is scraped."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = self._counter("carousel_requests", "Requests answered.", ("facade", "operation", "code"))
+        self.request_duration = Histogram(
+            "carousel_request_duration_seconds",
+            "Time until a request was answered, or an edit of a stream acknowledged.",
+            ("facade", "operation"),
+            buckets=_LATENCIES_S,
+            registry=self.registry,
+        )
+        self.step_duration = Histogram(
+            "carousel_step_duration_seconds",
+            "Time of one run of the model over a batch.",
+            buckets=_STEPS_S,
+            registry=self.registry,
+        )
+        self.batch_rows = Histogram("carousel_batch_rows", "Rows in a batch.", buckets=_ROWS, registry=self.registry)
+        self.queue_depth = Gauge("carousel_queue_depth", "Requests inside the engine.", registry=self.registry)
+        self.sessions = Gauge("carousel_sessions", "Sessions that are held.", registry=self.registry)
+        self.model_steps = self._counter("carousel_model_steps", "Tokens fed to the model.", ())
+        self.tree_lookups = self._counter(
+            "carousel_tree_lookups", "Wanted nodes of the state tree, by whether they were held.", ("result",)
+        )
+        self.state_bytes = Gauge("carousel_state_bytes", "Bytes of the state budget in use.", registry=self.registry)
+        self.model_failures = self._counter("carousel_model_failures", "Batches that the model could not run.", ())
+        self.store_duration = Histogram(
+            "carousel_store_duration_seconds",
+            "Time of one operation of the session store.",
+            ("op",),
+            buckets=_LATENCIES_S,
+            registry=self.registry,
+        )
+        self.model_info = Gauge(
+            "carousel_model_info",
+            "1 for each model that is served.",
+            ("name", "digest", "numerics_id"),
+            registry=self.registry,
+        )
+
+    def _counter(self, name: str, documentation: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def count_sessions_with(self, count: Callable[[], int]) -> None:
+        """Read `carousel_sessions` from its owner whenever it is scraped; called on the metrics thread."""
+        self.sessions.set_function(count)
+
+
+class EngineMetrics:
+    """The engine's observer: called on the engine thread, never raises, costs a few microseconds a tick."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lookups = {result: metrics.tree_lookups.labels(result) for result in get_args(Lookup)}
+        self._log = structlog.stdlib.get_logger("carousel.engine")
+
+    def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
+        """Count a batch."""
+        self._metrics.step_duration.observe(seconds)
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.model_steps.inc(tokens)
+        self._metrics.queue_depth.set(waiting)
+
+    def lookups(self, result: Lookup, count: int) -> None:
+        """Count wanted nodes."""
+        self._lookups[result].inc(count)
+
+    def state_bytes(self, held: int) -> None:
+        """Show the state budget's use."""
+        self._metrics.state_bytes.set(held)
+
+    def failed(self, error: Exception) -> None:
+        """Count and log a batch that could not be run."""
+        self._metrics.model_failures.inc()
+        self._log.error("the model could not be run", exc_info=error)
+
+
+class RequestMetrics:
+    """The facades' observer: counts and times every request on the event loop's thread."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def request(self, facade: str, operation: str, code: str, seconds: float) -> None:
+        """Count one request or one edit of a stream."""
+        self._metrics.requests.labels(facade, operation, code).inc()
+        self._metrics.request_duration.labels(facade, operation).observe(seconds)
+
+
+class MetricsServer(Protocol):
+    """The open metrics port."""
+
+    @property
+    def port(self) -> int:
+        """The port that was opened; the one that the system chose if 0 was asked for."""
+
+    def close(self) -> None:
+        """Close the port and end its thread."""
+
+
+class _HttpMetricsServer:
+    def __init__(self, server: WSGIServer, thread: Thread) -> None:
+        self._server, self._thread = server, thread
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsServer:
+    """Answer scrapes on a thread of their own, so that a scrape never waits for the event loop. Raises OSError."""
+    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    return _HttpMetricsServer(server, thread)

@@ -1,0 +1,150 @@
+"""Around every call: request id, tenant and deadline on the way in; metrics and the error's status on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it ships no types
+from structlog.contextvars import bound_contextvars
+
+from service.errors import CarouselError, Code, DeadlineExceeded, InvalidArgument
+from service.sessions.commands import Tenant
+from service.transport.caller import REQUEST_ID_HEADER, TenantResolver, request_id
+from service.transport.grpc.failures import DETAILS_HEADER, status_of
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+from service.transport.grpc.messages import decode
+from service.transport.lifecycle import Lifecycle
+from service.transport.observer import CANCELLED, OK, RequestObserver
+from service.transport.statuses import STATUSES, code_of
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Autocomplete"]
+
+# Suggestions have to be on their way before the caller's clock runs out.
+_ANSWER_MARGIN_S = 0.005
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Unary = Callable[[Any, "Call"], Awaitable[Message]]
+Stream = Callable[[Any, "Call", Context], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a method knows of its caller. `deadline_s` is a moment on `time.monotonic`, None without a deadline."""
+
+    request_id: str
+    tenant: Tenant
+    deadline_s: float | None
+
+
+class CallGuard:
+    """Makes the handler of the service from plain methods that raise CarouselErrors and know no gRPC."""
+
+    def __init__(
+        self,
+        *,
+        tenants: TenantResolver,
+        observer: RequestObserver,
+        lifecycle: Lifecycle,
+        max_request_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tenants, self._observer, self._lifecycle, self._clock = tenants, observer, lifecycle, clock
+        self._max_request_bytes = max_request_bytes
+        self._log = structlog.stdlib.get_logger("carousel.grpc")
+
+    def handler(self, unary: Mapping[str, Unary], streams: Mapping[str, Stream]) -> grpc.GenericRpcHandler[Any, Any]:
+        """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start."""
+        handlers = {}
+        for method in SERVICE.methods:
+            serve = self._stream if method.client_streaming else self._unary
+            behaviours: Mapping[str, Any] = streams if method.client_streaming else unary
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if method.client_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            handlers[method.name] = make(
+                serve(method.name, behaviours[method.name]),
+                request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
+                response_serializer=Message.SerializeToString,
+            )
+        return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+
+    def _deserializer(self, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
+        """Parse without raising: gRPC would turn an exception here into a status of its own, without our details."""
+
+        def deserialize(data: bytes) -> Message | InvalidArgument:
+            if len(data) > self._max_request_bytes:
+                fault = f"has {len(data)} bytes, at most {self._max_request_bytes} are taken"
+                return InvalidArgument("message", fault)
+            try:
+                return decode(kind, data)
+            except InvalidArgument as error:
+                return error
+
+        return deserialize
+
+    def _unary(self, name: str, behaviour: Unary) -> Callable[[Message | InvalidArgument, Context], Awaitable[Message]]:
+        async def serve(request: Message | InvalidArgument, context: Context) -> Message:
+            async with self._call(name, context) as call:
+                if isinstance(request, InvalidArgument):
+                    raise request
+                return await behaviour(request, call)
+
+        return serve
+
+    def _stream(self, name: str, behaviour: Stream) -> Callable[[AsyncIterator[Message], Context], Awaitable[None]]:
+        async def serve(requests: AsyncIterator[Message], context: Context) -> None:
+            async with self._call(name, context, streaming=True) as call:
+                await context.send_initial_metadata(((REQUEST_ID_HEADER, call.request_id),))
+                await behaviour(requests, call, context)
+
+        return serve
+
+    @asynccontextmanager
+    async def _call(self, name: str, context: Context, *, streaming: bool = False) -> AsyncIterator[Call]:
+        """One call from start to end. What it raises ends the call with the status of the one map."""
+        began = self._clock()
+        headers = dict(context.invocation_metadata() or ())
+        id_ = request_id(headers.get)
+        context.set_trailing_metadata(((REQUEST_ID_HEADER, id_),))
+        code = OK
+        with self._lifecycle.in_flight(), bound_contextvars(request_id=id_):
+            try:
+                yield Call(id_, self._tenants.resolve(headers.get), _deadline(context, began))
+            except asyncio.CancelledError:
+                code = CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001  what is not a CarouselError is a bug, logged and shown as INTERNAL
+                code = code_of(error).value
+                if not isinstance(error, CarouselError):
+                    self._log.exception("a call failed", operation=name)
+                await _abort(context, status_of(error, id_), code_of(error), id_)
+            finally:
+                seconds = self._clock() - began
+                if not streaming:  # a stream reports each of its edits
+                    self._observer.request("grpc", name, code, seconds)
+                self._log.debug("call", operation=name, code=code, seconds=round(seconds, 6))
+
+
+def _deadline(context: Context, now_s: float) -> float | None:
+    remaining = cast("float | None", context.time_remaining())  # None without a deadline, whatever the stubs say
+    if remaining is None:
+        return None
+    if remaining <= 0:
+        raise DeadlineExceeded("the call's time was up before it was begun; allow it more")
+    return now_s + max(remaining - _ANSWER_MARGIN_S, 0.0)
+
+
+async def _abort(context: Context, status: Status, code: Code, id_: str) -> NoReturn:
+    trailers = ((DETAILS_HEADER, status.SerializeToString()), (REQUEST_ID_HEADER, id_))
+    await context.abort(STATUSES[code].grpc, status.message, trailers)

@@ -1,0 +1,45 @@
+"""The methods of carousel.v1.Autocomplete: parse, call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.sessions.service import Sessions
+from service.transport.grpc import messages
+from service.transport.grpc.calls import Call, Unary
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+
+
+class AutocompleteMethods:
+    """The unary methods. Errors pass through: CallGuard turns them into statuses."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def by_name(self) -> Mapping[str, Unary]:
+        """Every unary method by its name in the protocol."""
+        return {
+            "CreateSession": self.create_session,
+            "GetSession": self.get_session,
+            "DeleteSession": self.delete_session,
+            "Edit": self.edit,
+        }
+
+    async def create_session(self, request: pb.CreateSessionRequest, call: Call) -> pb.CreateSessionResponse:
+        """Start a session."""
+        command = messages.create_command(request)
+        return messages.create_response(await self._sessions.create(call.tenant, command, deadline_s=call.deadline_s))
+
+    async def get_session(self, request: pb.GetSessionRequest, call: Call) -> pb.GetSessionResponse:
+        """Read a session."""
+        return messages.get_response(await self._sessions.get(call.tenant, messages.get_command(request)))
+
+    async def delete_session(self, request: pb.DeleteSessionRequest, call: Call) -> pb.DeleteSessionResponse:
+        """Forget a session."""
+        await self._sessions.delete(call.tenant, messages.delete_command(request))
+        return pb.DeleteSessionResponse()
+
+    async def edit(self, request: pb.EditRequest, call: Call) -> pb.EditResponse:
+        """Apply edits and suggest."""
+        command = messages.edit_command(request)
+        return messages.edit_response(await self._sessions.edit(call.tenant, command, deadline_s=call.deadline_s))

@@ -1,0 +1,81 @@
+"""The REST application: every path a FastAPI route in one OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+import service
+from service.sessions.service import Sessions
+from service.transport.caller import REQUEST_ID_HEADER, TenantResolver
+from service.transport.http.door import Door
+from service.transport.http.intake import Intake
+from service.transport.http.operations_routes import operations_routes
+from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE, answer_errors_of
+from service.transport.http.sessions_routes import session_routes
+from service.transport.lifecycle import Lifecycle
+from service.transport.observer import RequestObserver
+
+_DESCRIPTION = """Autocomplete whose model remembers.
+
+Start a session, send edits as they are typed, and get suggestions for what comes next at the cursor.
+Errors are RFC 9457 problem details with a stable `code`; every answer carries `x-request-id`."""
+
+
+def create_app(
+    sessions: Sessions,
+    *,
+    tenants: TenantResolver,
+    lifecycle: Lifecycle,
+    observer: RequestObserver,
+    metrics_url: Callable[[], str],
+    host: str,
+    allowed_origins: Sequence[str],
+    max_request_bytes: int,
+) -> ASGIApp:
+    """The application for one HTTP port; `host` is the address that the port listens on."""
+    app = _Documented(
+        title="Carousel",
+        version=service.__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.include_router(session_routes(sessions, tenants))
+    app.include_router(operations_routes(lifecycle, metrics_url))
+    answer_errors_of(app)
+    if allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["content-type", REQUEST_ID_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after"],
+        )
+    return Intake(
+        app,
+        door=Door(host, allowed_origins),
+        observer=observer,
+        lifecycle=lifecycle,
+        max_request_bytes=max_request_bytes,
+    )
+
+
+class _Documented(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with problems under the media type that they are sent as."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for status, answer in operation["responses"].items():
+                        if int(status) >= 400 and "application/json" in answer.get("content", {}):
+                            answer["content"][MEDIA_TYPE] = answer["content"].pop("application/json")
+        assert self.openapi_schema is not None, "FastAPI keeps what it made"
+        return self.openapi_schema

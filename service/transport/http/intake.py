@@ -1,0 +1,106 @@
+"""The outermost layer of the REST facade: request id, door, body limit, metrics, and the log of bugs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from service.errors import PermissionDenied
+from service.transport.caller import REQUEST_ID_HEADER, request_id
+from service.transport.http.door import Door
+from service.transport.http.problems import CODE_HEADER, framework_problem, problem_of
+from service.transport.lifecycle import Lifecycle
+from service.transport.observer import CANCELLED, OK, RequestObserver
+
+_TOO_LARGE = 413
+
+
+class Intake:
+    """Wraps the application. Every request ends in exactly one answer, and none of them shows a traceback."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        door: Door,
+        observer: RequestObserver,
+        lifecycle: Lifecycle,
+        max_request_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app, self._door, self._observer, self._lifecycle, self._clock = app, door, observer, lifecycle, clock
+        self._max_request_bytes = max_request_bytes
+        self._log = structlog.stdlib.get_logger("carousel.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._clock()
+        headers = Headers(scope=scope)
+        id_ = request_id(headers.get)
+        scope.setdefault("state", {})["request_id"] = id_
+        answer = _Answer(send, id_)
+        with self._lifecycle.in_flight(), bound_contextvars(request_id=id_):
+            try:
+                await self._admit(scope, headers, receive, answer, id_)
+            except Exception:  # noqa: BLE001  the application has answered it as INTERNAL before it came here
+                self._log.exception("a request failed", operation=_operation(scope))
+            finally:
+                seconds = self._clock() - began
+                self._observer.request("rest", _operation(scope), answer.code, seconds)
+                self._log.debug("request", operation=_operation(scope), code=answer.code, seconds=round(seconds, 6))
+
+    async def _admit(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer, id_: str) -> None:
+        try:
+            self._door.check(headers.get("host"), headers.get("origin"))
+        except PermissionDenied as error:
+            await problem_of(error, id_)(scope, receive, answer.send)
+            return
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length[:20]) > self._max_request_bytes:
+            await framework_problem(HTTPException(_TOO_LARGE), id_)(scope, receive, answer.send)
+            return
+        await self._app(scope, self._limited(receive), answer.send)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """For a body without a length: raises when it has grown too large."""
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_request_bytes:
+                raise HTTPException(_TOO_LARGE)
+            return message
+
+        return limited
+
+
+class _Answer:
+    """Puts the request id on the answer and remembers how it ended."""
+
+    def __init__(self, send: Send, id_: str) -> None:
+        self._send, self._id = send, id_
+        self.code = CANCELLED  # until an answer is begun
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self._id
+            self.code = headers.get(CODE_HEADER, OK)
+        await self._send(message)
+
+
+def _operation(scope: Scope) -> str:
+    """The name of the route, one of a few; never the path, which anybody may make up."""
+    name: str = getattr(scope.get("route"), "name", "none")
+    return name

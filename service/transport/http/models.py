@@ -1,0 +1,216 @@
+"""The JSON bodies, strict: a wrong type or an unknown field is refused, never guessed or ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from service.engine.requests import FinishReason, Stop, SuggestSpec
+from service.sessions.commands import (
+    Accept,
+    CreateSession,
+    Delete,
+    Edit,
+    EditSession,
+    Insert,
+    MoveCursor,
+    Replace,
+    SessionId,
+    SessionView,
+    UndoTo,
+    Units,
+)
+
+UnitsName = Literal["codepoint", "utf16", "utf8"]
+StopName = Literal["word", "line", "none"]
+Count = Annotated[int, Field(ge=0)]
+
+_UNITS_DOC = "What offsets, counts and lengths count: code points, UTF-16 code units or bytes of UTF-8."
+
+
+class Body(BaseModel):
+    """Base of what is read: strict types, no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SuggestBody(Body):
+    """Asks for suggestions; left out, none are computed."""
+
+    count: int = Field(default=SuggestSpec().count, description="1 to 16.")
+    max_bytes: int = Field(default=SuggestSpec().max_bytes, description="Bytes of UTF-8 of one suggestion, 1 to 512.")
+    stop: StopName = Field(default="line", description="Where a suggestion ends, beside `max_bytes`.")
+
+    def spec(self) -> SuggestSpec:
+        """The domain's value."""
+        return SuggestSpec(self.count, self.max_bytes, Stop(self.stop))
+
+
+class CreateBody(Body):
+    """A new session, empty or with a text; the cursor is at its end."""
+
+    text: str = ""
+    id: str | None = Field(default=None, description="Choose one to make a retry safe; else the server makes one.")
+    model: str | None = Field(default=None, description="The default model if left out.")
+    suggest: SuggestBody | None = None
+    units: UnitsName = Field(default="codepoint", description=_UNITS_DOC)
+
+    def command(self) -> CreateSession:
+        """The domain's request."""
+        return CreateSession(
+            text=self.text,
+            id=None if self.id is None else SessionId(self.id),
+            model=self.model,
+            suggest=None if self.suggest is None else self.suggest.spec(),
+            units=Units(self.units),
+        )
+
+
+class ReplaceBody(Body):
+    """Put text in place of [start, end); the cursor lands after it."""
+
+    start: Count
+    end: Count
+    text: str
+
+
+class AcceptBody(Body):
+    """Insert a suggestion, whole or its first `length` units."""
+
+    suggestion: str
+    length: Count | None = None
+
+
+def _one_key(schema: dict[str, Any]) -> None:
+    schema["minProperties"] = schema["maxProperties"] = 1
+
+
+class EditBody(Body):
+    """One edit: exactly one of these keys. Offsets refer to the text before it."""
+
+    model_config = ConfigDict(json_schema_extra=_one_key)
+
+    insert: str | SkipJsonSchema[None] = Field(default=None, description="Text to put at the cursor.")
+    delete: Count | SkipJsonSchema[None] = Field(default=None, description="Units to remove before the cursor.")
+    replace: ReplaceBody | SkipJsonSchema[None] = None
+    cursor: Count | SkipJsonSchema[None] = Field(default=None, description="Move the cursor to this offset.")
+    undo_to: Count | SkipJsonSchema[None] = Field(default=None, description="Make an earlier revision the newest.")
+    accept: AcceptBody | SkipJsonSchema[None] = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> EditBody:
+        given = [name for name in self.model_fields_set if getattr(self, name) is not None]
+        if len(given) != 1 or len(self.model_fields_set) != 1:
+            raise ValueError("needs exactly one of insert, delete, replace, cursor, undo_to, accept")
+        return self
+
+    def edit(self) -> Edit:
+        """The domain's edit."""
+        if self.insert is not None:
+            return Insert(self.insert)
+        if self.delete is not None:
+            return Delete(self.delete)
+        if self.replace is not None:
+            return Replace(self.replace.start, self.replace.end, self.replace.text)
+        if self.cursor is not None:
+            return MoveCursor(self.cursor)
+        if self.undo_to is not None:
+            return UndoTo(self.undo_to)
+        assert self.accept is not None, "one key is set, and it is none of the others"
+        return Accept(self.accept.suggestion, self.accept.length)
+
+
+class EditsBody(Body):
+    """Edits that apply in order, all or none, to the session at `revision`; `edits` may be empty."""
+
+    revision: Count = Field(description="The revision that the edits are based on.")
+    edit_id: str | None = Field(default=None, description="Any unique string; with it, a retry is safe.")
+    edits: list[EditBody]
+    suggest: SuggestBody | None = None
+    units: UnitsName = Field(default="codepoint", description=_UNITS_DOC)
+
+    def command(self, session: str) -> EditSession:
+        """The domain's request."""
+        return EditSession(
+            session=SessionId(session),
+            revision=self.revision,
+            edits=tuple(edit.edit() for edit in self.edits),
+            edit_id=self.edit_id,
+            units=Units(self.units),
+            suggest=None if self.suggest is None else self.suggest.spec(),
+        )
+
+
+class ModelAnswer(BaseModel):
+    """What an answer depends on beside the text."""
+
+    name: str
+    digest: str
+    numerics_id: str
+
+
+class SuggestionAnswer(BaseModel):
+    """A likely continuation; those of one answer are distinct and none is a prefix of another."""
+
+    id: str = Field(description="Names it in `accept`.")
+    text: str
+    probability: float = Field(description="Of exactly this text.")
+    finish_reason: FinishReason
+
+
+class SessionAnswer(BaseModel):
+    """A session; `text` and `suggestions` only if they were asked for."""
+
+    id: str
+    revision: int
+    length: int
+    cursor: int
+    text: str | SkipJsonSchema[None] = None
+    suggestions: list[SuggestionAnswer] | SkipJsonSchema[None] = None
+    finish_reason: FinishReason | SkipJsonSchema[None] = Field(
+        default=None, description="Why there are no suggestions although they were asked for."
+    )
+    model: ModelAnswer
+
+
+def session_answer(view: SessionView) -> SessionAnswer:
+    """The JSON of a view. Built without validation: the domain's values are right already."""
+    suggestions = None
+    if view.suggestions is not None:
+        suggestions = [
+            SuggestionAnswer.model_construct(
+                id=suggestion.id,
+                text=suggestion.text,
+                probability=suggestion.probability,
+                finish_reason=suggestion.finish_reason,
+            )
+            for suggestion in view.suggestions
+        ]
+    return SessionAnswer.model_construct(
+        id=view.id,
+        revision=view.revision,
+        length=view.length,
+        cursor=view.cursor,
+        text=view.text,
+        suggestions=suggestions,
+        finish_reason=view.finish_reason,
+        model=ModelAnswer.model_construct(
+            name=view.model.name, digest=view.model.digest, numerics_id=view.model.numerics_id
+        ),
+    )
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); `code` is stable, `detail` is for people."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    field: str | SkipJsonSchema[None] = Field(default=None, description="The field at fault, as the caller wrote it.")
+    revision: int | SkipJsonSchema[None] = Field(default=None, description="The session's current revision.")
+    retry_after_s: float | SkipJsonSchema[None] = Field(default=None, description="When a retry makes sense.")

@@ -1,0 +1,17 @@
+"""What the facades report of their requests; telemetry implements it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Facade = Literal["grpc", "rest"]
+
+OK = "OK"
+CANCELLED = "CANCELLED"  # the caller went away
+
+
+class RequestObserver(Protocol):
+    """Called on the event loop's thread, once for every request and for every edit of a stream."""
+
+    def request(self, facade: Facade, operation: str, code: str, seconds: float) -> None:
+        """`code` is `OK`, `CANCELLED` or a stable error code; `seconds` until the answer or acknowledgement."""

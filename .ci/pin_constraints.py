@@ -18,8 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = (ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml")
 HEADER = """\
-# Every version that an install of this repository may bring; written by `make constraints`, used by every pip install of
-# the Makefile and the Dockerfile. Resolved on Python 3.11, Linux.
+# Every version that an install of this repository may bring; written by `make constraints`, used by every pip install
+# of the Makefile and the Dockerfile. Resolved on Python 3.11, Linux.
 """
 
 

@@ -2,8 +2,8 @@
 
     python deploy/validate.py
 
-kubernetes-validate brings the schemas, so no cluster is asked; unknown fields are errors. Rendering wants a kubectl on the
-PATH; without one, the files alone are checked and a line says so.
+kubernetes-validate brings the schemas, so no cluster is asked; unknown fields are errors. Rendering wants a kubectl on
+the PATH; without one, the files alone are checked and a line says so.
 """
 
 from __future__ import annotations

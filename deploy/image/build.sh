@@ -3,7 +3,7 @@
 #
 #   deploy/image/build.sh [NAME]          NAME: carousel:dev if not given
 #
-#   ENGINE=docker|podman|buildah          the first that is installed if not given
+#   ENGINE=docker|podman|buildah          the first that works here if not given
 #   BASE_IMAGE=NAME                       another base with Python 3.11 and its venv module
 #
 # pip in the build reaches what pip reaches here: the index, proxies and certificates that this machine's pip is configured
@@ -13,16 +13,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 name="${1:-carousel:dev}"
 engine="${ENGINE:-}"
+usable() { # A docker command alone is not enough: it needs its daemon and BuildKit.
+    command -v "$1" >/dev/null || return 1
+    [[ $1 != docker ]] || { docker buildx version && timeout 10 docker info; } >/dev/null 2>&1
+}
 if [[ -z $engine ]]; then
     for candidate in docker podman buildah; do
-        if command -v "$candidate" >/dev/null; then
+        if usable "$candidate"; then
             engine="$candidate"
             break
         fi
     done
 fi
 if [[ -z $engine ]]; then
-    echo "No docker, podman or buildah was found; install one (Debian: apt-get install buildah)." >&2
+    echo "No usable docker (with buildx), podman or buildah was found; install one (Debian: apt-get install buildah)." >&2
     exit 1
 fi
 if [[ ! -f models/python/manifest.json ]]; then

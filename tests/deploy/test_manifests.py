@@ -111,7 +111,7 @@ def test_the_probes_ask_for_a_path_and_a_service_that_exist(container: Any) -> N
     opened = {port["name"]: port["containerPort"] for port in container["ports"]}
     for probe in ("startupProbe", "readinessProbe"):
         assert container[probe]["grpc"] == {"port": opened["grpc"], "service": SERVICE.full_name}
-    routes = operations_routes(Lifecycle(), lambda: "").routes
+    routes = operations_routes(Lifecycle(), "").routes
     paths = {route.path for route in routes if isinstance(route, APIRoute)}
     assert container["livenessProbe"]["httpGet"]["path"] in paths
     assert container["livenessProbe"]["httpGet"]["port"] in opened

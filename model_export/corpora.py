@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import sysconfig
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-import pathspec
-
+from model_export.corpus_files import find_files
 from model_export.errors import CorpusError
 
 HELD_OUT_ONE_IN = 20
@@ -46,7 +44,10 @@ class Skip(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CorpusSpec:
-    """One `--corpus` argument, resolved: where it lies and how its files are chosen."""
+    """One `--corpus` argument, resolved: where it lies and how its files are chosen.
+
+    `outer_rules` honours .gitignore files above `root` too; not for installed packages, which environments often hide.
+    """
 
     name: str
     root: Path
@@ -54,6 +55,7 @@ class CorpusSpec:
     exclude: tuple[str, ...] = ()
     field: str | None = None
     max_file_bytes: int = 1 << 20
+    outer_rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,13 @@ class Statistics:
     held_out_documents: int = 0
     held_out_bytes: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+
+    def count(self, train: Iterable[Document], held_out: Iterable[Document]) -> None:
+        """Count this corpus's documents among all of them."""
+        kept = [len(document.text) for document in train if document.corpus == self.name]
+        out = [len(document.text) for document in held_out if document.corpus == self.name]
+        self.train_documents, self.train_bytes = len(kept), sum(kept)
+        self.held_out_documents, self.held_out_bytes = len(out), sum(out)
 
     def as_dict(self) -> dict[str, object]:
         """The figures as JSON-ready values, without the root: it is a path of one machine."""
@@ -130,7 +139,8 @@ def resolve(
     root = Path(argument).expanduser()
     if not root.exists():
         raise CorpusError(f"corpus {argument!r}: no such file or folder; give a path, `stdlib` or `package:NAME`")
-    return CorpusSpec(root.name or str(root), root, tuple(include), tuple(exclude), field, max_file_bytes)
+    name = root.resolve().name or str(root)
+    return CorpusSpec(name, root, tuple(include), tuple(exclude), field, max_file_bytes, outer_rules=True)
 
 
 def load(specs: Sequence[CorpusSpec]) -> Corpus:
@@ -138,23 +148,26 @@ def load(specs: Sequence[CorpusSpec]) -> Corpus:
     seen: set[bytes] = set()
     train: list[Document] = []
     held_out: list[Document] = []
-    statistics: list[Statistics] = []
-    for spec in specs:
-        stats = Statistics(spec.name, str(spec.root))
-        documents = list(_unique(_read(spec, stats), seen, stats))
-        kept, out = _split(documents)
+    statistics = [Statistics(name, str(spec.root)) for name, spec in zip(_names(specs), specs, strict=True)]
+    for spec, stats in zip(specs, statistics, strict=True):
+        kept, out = _split(list(_unique(_read(spec, stats), seen, stats)))
         train += kept
         held_out += out
-        statistics.append(stats)
     if not train:
         raise CorpusError(_nothing_found(specs, statistics))
-    train = _without_copies(train, held_out, {s.name: s for s in statistics})
+    train = _without_copies(train, held_out, {stats.name: stats for stats in statistics})
     for stats in statistics:
-        mine = [d for d in train if d.corpus == stats.name]
-        out = [d for d in held_out if d.corpus == stats.name]
-        stats.train_documents, stats.train_bytes = len(mine), sum(len(d.text) for d in mine)
-        stats.held_out_documents, stats.held_out_bytes = len(out), sum(len(d.text) for d in out)
+        stats.count(train, held_out)
     return Corpus(tuple(train), tuple(held_out), tuple(statistics))
+
+
+def _names(specs: Sequence[CorpusSpec]) -> list[str]:
+    """The corpora's names, told apart by a number where two are equal."""
+    names: list[str] = []
+    for spec in specs:
+        same = sum(other.name == spec.name for other in specs[: len(names)])
+        names.append(spec.name if same == 0 else f"{spec.name}-{same + 1}")
+    return names
 
 
 def _nothing_found(specs: Sequence[CorpusSpec], statistics: Sequence[Statistics]) -> str:
@@ -168,7 +181,7 @@ def _nothing_found(specs: Sequence[CorpusSpec], statistics: Sequence[Statistics]
 
 def _read(spec: CorpusSpec, stats: Statistics) -> Iterator[Document]:
     root = spec.root if spec.root.is_dir() else spec.root.parent
-    for path in _files(spec):
+    for path in find_files(spec.root, spec.include, spec.exclude, outer_rules=spec.outer_rules):
         relative = path.relative_to(root).as_posix()
         try:
             if path.stat().st_size > spec.max_file_bytes and path.suffix != ".jsonl":
@@ -184,7 +197,7 @@ def _read(spec: CorpusSpec, stats: Statistics) -> Iterator[Document]:
         elif path.suffix == ".jsonl":
             yield from _jsonl(spec, relative, data, stats)
         else:
-            yield Document(spec.name, relative, data)
+            yield Document(stats.name, relative, data)
 
 
 def _unusable(data: bytes) -> Skip | None:
@@ -219,50 +232,9 @@ def _jsonl(spec: CorpusSpec, relative: str, data: bytes, stats: Statistics) -> I
             stats.skipped[Skip.NOT_UTF8] += 1
             continue
         if encoded.strip():
-            yield Document(spec.name, f"{relative}#{number}", encoded)
+            yield Document(stats.name, f"{relative}#{number}", encoded)
         else:
             stats.skipped[Skip.EMPTY] += 1
-
-
-def _files(spec: CorpusSpec) -> Iterator[Path]:
-    """Every file of the corpus in a fixed order: sorted paths, .gitignore honoured at each level."""
-    if spec.root.is_file():
-        yield spec.root
-        return
-    wanted = pathspec.PathSpec.from_lines("gitignore", spec.include) if spec.include else None
-    unwanted = pathspec.PathSpec.from_lines("gitignore", [".git/", "__pycache__/", *spec.exclude])
-    yield from _walk(spec.root, spec.root, wanted, [(spec.root, unwanted)])
-
-
-def _walk(
-    folder: Path,
-    root: Path,
-    wanted: pathspec.PathSpec | None,
-    ignores: list[tuple[Path, pathspec.PathSpec]],
-) -> Iterator[Path]:
-    gitignore = folder / ".gitignore"
-    if gitignore.is_file():
-        lines = gitignore.read_text(encoding="utf-8", errors="replace").splitlines()
-        ignores = [*ignores, (folder, pathspec.PathSpec.from_lines("gitignore", lines))]
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if any(spec.match_file(_relative(path, base, is_folder)) for base, spec in ignores):
-            continue
-        if is_folder:
-            yield from _walk(path, root, wanted, ignores)
-        elif entry.is_file(follow_symlinks=True) and (
-            wanted is None or wanted.match_file(path.relative_to(root).as_posix())
-        ):
-            yield path
-
-
-def _relative(path: Path, base: Path, is_folder: bool) -> str:
-    return path.relative_to(base).as_posix() + ("/" if is_folder else "")
 
 
 def _unique(documents: Iterable[Document], seen: set[bytes], stats: Statistics) -> Iterator[Document]:

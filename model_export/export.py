@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,27 @@ from typing import Any
 
 from model_export import folder as model_folder
 from model_export import state_dicts
+from model_export.corpora import Document
 from model_export.errors import ExportError
+from model_export.evaluation import evaluate
+from model_export.graph_session import GraphSession
 from model_export.graphs import contract, fp32, int8
-from model_export.parity import ParityResult, check_against_torch, check_steps_equal_chunks
+from model_export.isolation import check_steps_equal_chunks
+from model_export.parity import ParityResult, check_against_torch
 from model_export.state_dicts import TorchTensors
 from model_export.training import checkpoint
 from service.model.manifest import Manifest, Precision, Training
 
 BYTES = 256
+MEASURED_BYTES = 2_000_000  # enough for three digits; all of the standard library's held-out files
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Documents to measure the graphs on; `limit` bytes of them, an equal share from the start of each."""
+
+    documents: tuple[Document, ...]
+    limit: int = MEASURED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +42,18 @@ class ExportResult:
     parity: ParityResult
 
 
-def export_checkpoint(run: Path, out: Path, *, name: str | None = None) -> ExportResult:
+def export_checkpoint(
+    run: Path, out: Path, *, name: str | None = None, held_out: HeldOut | None = None
+) -> ExportResult:
     """Export the last checkpoint of a training run. Raises ExportError; `out` is unchanged then.
 
     run: the folder of the run, or the model folder around it.
     """
     saved = checkpoint.load(run) or checkpoint.load(run / "training")
     if saved is None:
-        raise ExportError(f"no checkpoint in {run} or {run / 'training'}; train a model first: carousel train --out {run}")
+        raise ExportError(f"no checkpoint in {run} or {run / 'training'}; make one: carousel train --out {run}")
     tensors = state_dicts.find(saved["model"])
-    return export_tensors(tensors, out, name=name, training=training_record(saved))
+    return export_tensors(tensors, out, name=name, training=training_record(saved), held_out=held_out)
 
 
 def training_record(saved: Mapping[str, Any]) -> Training | None:
@@ -59,9 +75,9 @@ def export_tensors(
     *,
     name: str | None = None,
     training: Training | None = None,
-    held_out: Mapping[Precision, float] | None = None,
+    held_out: HeldOut | None = None,
 ) -> ExportResult:
-    """Build the graphs, check them, and write the folder. Raises ExportError or ParityError; `out` is unchanged then."""
+    """Build the graphs, check them, and write the folder. Raises ExportError; `out` is unchanged then."""
     weights = tensors.weights()
     if weights.vocabulary_size != BYTES:
         raise ExportError(
@@ -83,5 +99,17 @@ def export_tensors(
         architecture=weights.architecture(),
         training=training,
     )
+    if held_out is not None and held_out.documents:
+        manifest = _measured(manifest, graphs, held_out)
     model_folder.write_folder(out, manifest, graphs)
     return ExportResult(out, manifest, parity)
+
+
+def _measured(manifest: Manifest, graphs: Mapping[Precision, model_folder.BuiltGraph], held_out: HeldOut) -> Manifest:
+    """The manifest with each graph's held-out bits per byte."""
+    entries = {}
+    for precision, graph in graphs.items():
+        session = GraphSession(graph.model, graph.entry, threads=os.cpu_count() or 1)
+        figures = evaluate(session, manifest, held_out.documents, limit=held_out.limit)
+        entries[precision] = graph.entry.model_copy(update={"held_out_bits_per_byte": round(figures.bits_per_byte, 5)})
+    return manifest.model_copy(update={"graphs": entries})

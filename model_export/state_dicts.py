@@ -31,7 +31,7 @@ class TorchTensors:
     head_bias: Array
 
     def weights(self) -> LanguageModelWeights:
-        """The same model in ONNX's gate order, the two bias vectors of a layer added. Raises ExportError if unusable."""
+        """The same model in ONNX's gate order, a layer's two bias vectors added. Raises ExportError if unusable."""
         layers = tuple(
             LstmLayer(
                 onnx_gates(layer["weight_ih"]),
@@ -93,11 +93,11 @@ def _find_layers(tensors: Mapping[str, Tensor]) -> tuple[tuple[dict[str, Array],
             kind = "bidirectional" if reverse else "projected"
             raise ExportError(f"{name}: {kind} LSTMs are not supported; only one that reads forwards can be served")
         if part in found.setdefault(number, {}):
-            raise ExportError(f"two tensors end in {part}_l{number}: the file holds more than one LSTM. {_list(tensors)}")
+            raise ExportError(f"two tensors end in {part}_l{number}: more than one LSTM. {_list(tensors)}")
         found[number][part] = _array(value)
         used.add(name)
     if not found or sorted(found) != list(range(len(found))):
-        raise ExportError(f"no LSTM found: expected names that end in weight_ih_l0, weight_hh_l0, .... {_list(tensors)}")
+        raise ExportError(f"no LSTM found: expected names that end in weight_ih_l0, weight_hh_l0. {_list(tensors)}")
     for number, layer in found.items():
         _complete(number, layer, tensors)
     return tuple(found[number] for number in sorted(found)), used
@@ -110,7 +110,7 @@ def _complete(number: int, layer: dict[str, Array], tensors: Mapping[str, Tensor
         raise ExportError(f"layer {number} has no {' and no '.join(sorted(missing))}. {_list(tensors)}")
     rows, units = layer["weight_hh"].shape
     if rows != 4 * units:
-        raise ExportError(f"layer {number}'s weight_hh has shape {(rows, units)}; an LSTM's has 4 x units rows (4 gates)")
+        raise ExportError(f"layer {number}'s weight_hh has shape {(rows, units)}; an LSTM's has 4 x units rows")
     for name in ("bias_ih", "bias_hh"):
         layer.setdefault(name, np.zeros(rows, np.float32))
 
@@ -133,7 +133,7 @@ def _find_bias(arrays: Mapping[str, Array], head_name: str, size: int, tensors: 
     if named in fitting:
         return arrays[named]
     if len(fitting) > 1:
-        raise ExportError(f"no single bias of shape [{size}] for the head (candidates: {', '.join(fitting)}). {_list(tensors)}")
+        raise ExportError(f"no single bias for the head (candidates: {', '.join(fitting)}). {_list(tensors)}")
     return arrays[fitting[0]] if fitting else np.zeros(size, np.float32)
 
 

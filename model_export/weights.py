@@ -32,7 +32,7 @@ class LstmLayer:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelWeights:
-    """A whole model: embedding float32 [vocabulary, width], layers, head [vocabulary, units], head bias [vocabulary]."""
+    """A whole model: embedding float32 [vocabulary, width], head float32 [vocabulary, units] with its bias."""
 
     embedding: Array
     layers: tuple[LstmLayer, ...]

@@ -14,7 +14,12 @@ OPSET = 18
 IR_VERSION = 9
 PRODUCER = "carousel"
 
-_ONNX_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "int64": TensorProto.INT64}
+_ONNX_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+}
 
 Dimensions = Sequence[int | str]
 

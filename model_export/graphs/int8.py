@@ -1,15 +1,16 @@
-"""The int8 graph: fixed-scale activations, exact int32 sums, the cell written out; equal bits in any batch and chunking.
+"""The int8 graph: fixed-scale activations, exact int32 sums, the cell written out.
 
-h = o * tanh(c) lies in (-1, 1), so it is quantized at a fixed scale of 1/127 with zero point 128 and no look at any
-row; states carry it as uint8. Weights are quantized symmetrically per output channel to +-64, so that the pair sums of
-CPUs without VNNI (255 * 64 * 2 = 32,640) fit in int16. Products are `MatMulInteger` -> Cast -> Mul -> Add: the fused
-operators multiply and add in one rounding on some CPUs and so change bits.
+A row has the same bits in any batch and any chunking. h = o * tanh(c) lies in (-1, 1), so it is quantized at a fixed
+scale of 1/127 with zero point 128 and no look at any row; states carry it as uint8. Weights are quantized symmetrically
+per output channel to +-64, so that the pair sums of CPUs without VNNI (255 * 64 * 2 = 32,640) fit in int16. Products
+are `MatMulInteger` -> Cast -> Mul -> Add: the fused operators multiply and add in one rounding on some CPUs and so
+change bits.
 
 Layer 0 reads tokens, so its input product and bias are a table of one float32 row per token, gathered.
 
 Layer by layer, the input product of all the chunk's tokens is computed at once; then a `Scan` over the tokens adds the
 recurrent product to it in int32, before the one Cast. A chunk of one token runs the same nodes, so a step and a chunk
-compute the same sums, and one graph serves both. docs/decisions/003-graphs.md has the measurements and what was rejected.
+compute the same sums, and one graph serves both. docs/decisions/003-graphs.md has the measurements.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _add_constants(builder: GraphBuilder, weights: LanguageModelWeights) -> None
         if number == 0:
             _add_matrix(builder, "layer0", "_from_self", quantize(layer.recurrent))
             continue
-        both = quantize(np.concatenate([layer.inputs, layer.recurrent], axis=1))  # one scale, or sums could not be added
+        both = quantize(np.concatenate([layer.inputs, layer.recurrent], axis=1))  # one scale, so that sums can be added
         below = layer.inputs.shape[1]
         builder.constant(f"layer{number}_weight_from_below", both.values[:below])
         builder.constant(f"layer{number}_weight_from_self", both.values[below:])
@@ -117,7 +118,7 @@ def _add_scaled(builder: GraphBuilder, sums: str, name: str, addend: str, output
 
 
 def _add_layers(builder: GraphBuilder, weights: LanguageModelWeights) -> str:
-    """Every layer over the whole chunk, giving the next states; returns the top layer's h, uint8 [time, rows, units]."""
+    """Every layer over the whole chunk, to the next states; returns the top layer's h, uint8 [time, rows, units]."""
     below = builder.add("Gather", ["token_table", contract.TOKENS], "layer0_from_below")
     for number, layer in enumerate(weights.layers):
         if number:

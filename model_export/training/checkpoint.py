@@ -1,4 +1,4 @@
-"""Checkpoints: the whole of a training run in one file, replaced atomically, so that a kill at any moment loses little."""
+"""Checkpoints: the whole of a training run in one file, replaced atomically, so that a kill loses little."""
 
 from __future__ import annotations
 

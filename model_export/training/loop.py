@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_export.corpora import Corpus, Document
+from model_export.corpora import SEPARATOR, Corpus, Document
 from model_export.errors import TrainingError
 from model_export.language_model import LanguageModel, LanguageModelConfig
 from model_export.training import checkpoint
@@ -67,12 +67,20 @@ class Report:
 Listener = Callable[[Report], None]
 
 
-class Trainer:
-    """One run, from nothing or from a checkpoint. Owns the model, the optimizer and the place in the data."""
+def never() -> bool:
+    """A run that nobody stops."""
+    return False
 
-    def __init__(self, config: TrainingConfig, corpus: Corpus, folder: Path) -> None:
+
+class Trainer:
+    """One run, from nothing or from a checkpoint. Owns the model, the optimizer and the place in the data.
+
+    `command` is the command line that a reader of the manifest would repeat.
+    """
+
+    def __init__(self, config: TrainingConfig, corpus: Corpus, folder: Path, *, command: str = "") -> None:
         torch.manual_seed(config.seed)
-        self.config, self.corpus, self.folder = config, corpus, folder
+        self.config, self.corpus, self.folder, self.command = config, corpus, folder, command
         self.model = LanguageModel(config.model).to(config.device)
         weights = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
@@ -99,7 +107,7 @@ class Trainer:
         ):
             if saved[name] != wanted:
                 raise TrainingError(
-                    f"{self.folder} holds another run's checkpoint ({name} differs: {saved[name]} there, {wanted} here); "
+                    f"{self.folder} holds another run's checkpoint: its {name} is {saved[name]}, not {wanted}; "
                     "repeat its options, choose another --out, or give --fresh to start over"
                 )
         self.model.load_state_dict(saved["model"])
@@ -127,6 +135,8 @@ class Trainer:
             "elapsed_s": self.elapsed_s,
             "smoothed": self.smoothed,
             "held_out": self.held_out,
+            "command": self.command,
+            "corpora": [statistics.as_dict() for statistics in self.corpus.statistics],
         }
         checkpoint.save(self.folder, state)
 
@@ -135,28 +145,37 @@ class Trainer:
         """The share that is done, in [0, 1]."""
         return self.config.schedule.progress(self.elapsed_s, self.bytes_seen)
 
-    def run(self, listen: Listener) -> None:
-        """Train to the end of the schedule; a checkpoint is written every minute, on Ctrl-C and at the end."""
+    def run(self, listen: Listener, stopping: Callable[[], bool] = never) -> bool:
+        """Train to the end of the schedule, or until `stopping()`; returns whether the end was reached.
+
+        A checkpoint is written every `checkpoint_every_s` and at the end, always between two steps: an exception leaves
+        the last one as it was. `stopping` is asked after every step.
+        """
         saved_at = started = time.monotonic()
         before_s = self.elapsed_s
-        evaluated_at = math.floor(self.progress / self.config.evaluate_every)
-        try:
-            while self.progress < 1:
-                loss = self.train_step()
-                self.elapsed_s = before_s + time.monotonic() - started
-                due = math.floor(self.progress / self.config.evaluate_every)
-                fresh = due > evaluated_at
-                if fresh:
-                    evaluated_at = due
-                    self.held_out = bits_per_byte(
-                        self.model, self.corpus.held_out, self.config, limit=self.config.evaluate_bytes
-                    )
-                listen(self._report(loss, fresh))
-                if time.monotonic() - saved_at > self.config.checkpoint_every_s:
-                    self.save()
-                    saved_at = time.monotonic()
-        finally:
-            self.save()
+        evaluated_at = self._evaluation_due()
+        stopped = stopping()
+        while self.progress < 1 and not stopped:
+            loss = self.train_step()
+            self.elapsed_s = before_s + time.monotonic() - started
+            due = self._evaluation_due()
+            if due > evaluated_at:
+                self.held_out = self._held_out_sample()
+            listen(self._report(loss, fresh=due > evaluated_at))
+            evaluated_at = due
+            if time.monotonic() - saved_at > self.config.checkpoint_every_s:
+                self.save()
+                saved_at = time.monotonic()
+            stopped = stopping()
+        self.save()
+        return not stopped
+
+    def _evaluation_due(self) -> int:
+        return math.floor(self.progress / self.config.evaluate_every)
+
+    def _held_out_sample(self) -> float | None:
+        documents, limit = self.corpus.held_out, self.config.evaluate_bytes
+        return bits_per_byte(self.model, documents, self.config, limit=limit) if documents else None
 
     def train_step(self) -> float:
         """One chunk of every row, one step of the optimizer. Returns the chunk's bits per byte."""
@@ -184,7 +203,7 @@ class Trainer:
         self.bytes_seen += chunk.tokens
         return bits
 
-    def _report(self, bits: float, fresh: bool) -> Report:
+    def _report(self, bits: float, *, fresh: bool) -> Report:
         progress = self.progress
         return Report(
             self.step,
@@ -226,16 +245,15 @@ def bits_per_byte(
 
 
 def _bits_of(model: LanguageModel, texts: Sequence[bytes], config: TrainingConfig) -> float:
-    streams = DocumentStreams(
-        [Document("", "", text) for text in texts], rows=len(texts), time=512, seed=0
-    ).in_order()
+    documents = [Document("", "", text) for text in texts]
+    streams = DocumentStreams(documents, rows=len(texts), time=512, seed=0).in_order()
     states = model.initial_states(len(texts))
     total = torch.zeros((), dtype=torch.float64)
     for chunk in streams:
         with autocast(config):
             logits, states = model(torch.from_numpy(chunk.inputs).to(config.device), states)
         targets = torch.from_numpy(chunk.targets)
-        targets[targets == 0xFF] = IGNORED
+        targets[targets == SEPARATOR] = IGNORED
         total += _summed(logits, targets.to(config.device)).double().cpu()
     return float(total) / math.log(2)
 

@@ -12,7 +12,9 @@ class Schedule:
     """Training ends after `seconds` of training or `total_bytes` read, whichever is given; one of them must be.
 
     The learning rate warms up linearly over the first `warmup_steps` and then falls linearly with progress to
-    `floor` of its peak (linear decay to near zero: Defazio et al. 2023).
+    `floor` of its peak (linear decay to near zero: Defazio et al. 2023). In a run limited by time the warm-up does not
+    look at the clock, so that the same seed gives the same first losses. The last `focus` of the training reads the
+    first corpus alone.
     """
 
     peak: float = 3e-3
@@ -41,7 +43,8 @@ class Schedule:
 
     def learning_rate(self, step: int, progress: float) -> float:
         """The rate for this step."""
-        decay = self.floor + (1 - self.floor) * (1 - progress)
+        clocked = self.seconds is not None and step < self.warmup_steps
+        decay = 1.0 if clocked else self.floor + (1 - self.floor) * (1 - progress)
         return self.peak * min(1.0, (step + 1) / self.warmup_steps) * decay
 
     def focused(self, progress: float) -> bool:

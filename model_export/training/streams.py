@@ -1,8 +1,8 @@
 """Documents as parallel streams of chunks for truncated back-propagation through time.
 
-Every row of a batch reads one document from its start; when the document ends, the row takes the next one and its state
-goes back to zero. So a document is read in training exactly as a session reads it in service: from the initial state and
-the start token. The rest of a chunk behind a document's end is padding that the loss ignores.
+Every row of a batch reads one document from its start; when the document ends, the row takes the next one and its
+state goes back to zero. So a document is read in training exactly as a session reads it in service: from the initial
+state and the start token. The rest of a chunk behind a document's end is padding that the loss ignores.
 """
 
 from __future__ import annotations

@@ -1,0 +1,70 @@
+"""The promise, checked on a graph: a row's bits depend on its own tokens alone, not on neighbours nor on chunking."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_export.errors import ParityError
+from model_export.graph_session import GraphSession, Outcome
+from service.model.manifest import Graph
+
+STEPS = 24  # a difference in c may hide from the logits for some steps, so all states are compared after many
+ROW_COUNTS = 5
+MAX_ROWS = 70
+
+
+def check_steps_equal_chunks(model: bytes, graph: Graph, vocabulary_size: int, *, seed: int = 0) -> None:
+    """Read random tokens one at a time, whole, and cut at random. Raises ParityError unless every bit agrees.
+
+    All probabilities, the top tokens and every state are compared, at random row counts, the first row also alone.
+    """
+    session = GraphSession(model, graph)
+    generator = np.random.default_rng(seed)
+    for rows in (1, *(int(n) for n in generator.integers(2, MAX_ROWS + 1, ROW_COUNTS))):
+        tokens = generator.integers(0, vocabulary_size, (STEPS, rows))
+        steps = _read(session, tokens, [1] * STEPS)
+        first = int(generator.integers(1, STEPS))
+        for cuts in ([STEPS], [first, STEPS - first]):
+            _same_bits(steps, _read(session, tokens, cuts), f"{rows} rows, {STEPS} steps against chunks of {cuts}")
+        alone = _read(session, np.ascontiguousarray(tokens[:, :1]), [STEPS])
+        _same_bits(alone, _first_row(steps), f"the first of {rows} rows against itself alone")
+
+
+def _read(session: GraphSession, tokens: NDArray[np.int64], cuts: list[int]) -> Outcome:
+    """Feed `tokens` in pieces of these lengths; the distributions after every token."""
+    states, pieces, start = session.initial_states(tokens.shape[1]), [], 0
+    for length in cuts:
+        pieces.append(session.run(tokens[start : start + length], states, range(length)))
+        states, start = pieces[-1].states, start + length
+    return Outcome(
+        np.concatenate([piece.log_probabilities for piece in pieces]),
+        np.concatenate([piece.top_log_probabilities for piece in pieces]),
+        np.concatenate([piece.top_tokens for piece in pieces]),
+        states,
+    )
+
+
+def _first_row(outcome: Outcome) -> Outcome:
+    return Outcome(
+        outcome.log_probabilities[:, :1],
+        outcome.top_log_probabilities[:, :1],
+        outcome.top_tokens[:, :1],
+        {name: value[:1] for name, value in outcome.states.items()},
+    )
+
+
+def _same_bits(one: Outcome, other: Outcome, where: str) -> None:
+    for (name, a), (_, b) in zip(_parts(one), _parts(other), strict=True):
+        if a.tobytes() != b.tobytes():
+            differing = int(np.count_nonzero(a != b))
+            raise ParityError(f"{where}: {name} differs in {differing} of {a.size} values; expected equal bits")
+
+
+def _parts(outcome: Outcome) -> list[tuple[str, NDArray[np.generic]]]:
+    return [
+        ("log_probabilities", outcome.log_probabilities),
+        ("top_log_probabilities", outcome.top_log_probabilities),
+        ("top_tokens", outcome.top_tokens),
+        *outcome.states.items(),
+    ]

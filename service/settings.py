@@ -68,6 +68,18 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CapacityConfig:
+    """How much the process holds before it refuses more."""
+
+    max_edit_bytes: int
+    max_session_bytes: int
+    max_sessions: int
+    state_budget_bytes: int
+    max_batch_rows: int
+    max_queued: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much to log and in which shape; `auto` is readable on a terminal and JSON elsewhere."""
 
@@ -102,6 +114,7 @@ class Settings(BaseSettings):
     max_edit_bytes: Bytes = Field(default=64 * 1024, description="Largest edit, in bytes of UTF-8.")
     max_session_bytes: Bytes = Field(default=1024 * 1024, description="Largest text of a session, in bytes of UTF-8.")
     max_request_bytes: Bytes = Field(default=1024 * 1024, description="Largest request, in bytes.")
+    max_sessions: int = Field(default=10_000, ge=1, description="Most sessions that this process holds.")
     state_budget_bytes: Bytes = Field(default=256 * 1024 * 1024, description="Memory for states, in bytes.")
     max_batch_rows: int = Field(default=64, ge=1, le=1024, description="Most rows that one model step takes.")
     max_queued: int = Field(default=4096, ge=1, description="Most requests that wait for the engine.")
@@ -165,6 +178,17 @@ class Settings(BaseSettings):
     def model_to_load(self) -> ModelConfig:
         """The part for the runtime."""
         return ModelConfig(self.model, self.precision, self.threads)
+
+    def capacity(self) -> CapacityConfig:
+        """The part for the sessions and the engine."""
+        return CapacityConfig(
+            self.max_edit_bytes,
+            self.max_session_bytes,
+            self.max_sessions,
+            self.state_budget_bytes,
+            self.max_batch_rows,
+            self.max_queued,
+        )
 
     def log(self) -> LogConfig:
         """The part for the logs."""

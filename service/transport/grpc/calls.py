@@ -75,7 +75,7 @@ class CallGuard:
             handlers[method.name] = make(
                 serve(method.name, behaviours[method.name]),
                 request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
-                response_serializer=Message.SerializeToString,
+                response_serializer=_serialize,
             )
         return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
 
@@ -134,6 +134,10 @@ class CallGuard:
                 if not streaming:  # a stream reports each of its edits
                     self._observer.request("grpc", name, code, seconds)
                 self._log.debug("call", operation=name, code=code, seconds=round(seconds, 6))
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _deadline(context: Context, now_s: float) -> float | None:

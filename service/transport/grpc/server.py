@@ -16,16 +16,13 @@ from service.transport.grpc.calls import SERVICE, CallGuard
 from service.transport.grpc.servicer import AutocompleteMethods
 from service.transport.grpc.typing_stream import Typing
 from service.transport.lifecycle import Lifecycle
+from service.transport.listening import CannotListen, address, open_socket
 from service.transport.observer import RequestObserver
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
 _HEALTH_NAMES = ("", SERVICE.full_name)
-
-
-class PortInUse(Exception):
-    """Somebody else listens on the address."""
 
 
 class GrpcServer:
@@ -62,12 +59,13 @@ class GrpcServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, not ready yet; returns the port, chosen by the system if 0 was given. Raises PortInUse."""
+        """Listen, not ready yet; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
         await self.set_ready(False)
         try:
-            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:  # grpc's only way to say so
-            raise PortInUse(f"{host}:{port}") from error
+            bound = self._server.add_insecure_port(address(host, port))
+        except RuntimeError as error:  # all that gRPC says is that it failed; opening it ourselves tells why
+            open_socket(host, port).close()
+            raise CannotListen(f"gRPC cannot listen on {address(host, port)}") from error
         await self._server.start()
         return bound
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,7 +32,7 @@ def create_app(
     tenants: TenantResolver,
     lifecycle: Lifecycle,
     observer: RequestObserver,
-    metrics_url: Callable[[], str],
+    metrics_url: str,
     host: str,
     allowed_origins: Sequence[str],
     max_request_bytes: int,

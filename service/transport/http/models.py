@@ -84,7 +84,13 @@ class AcceptBody(Body):
 
 
 def _one_key(schema: dict[str, Any]) -> None:
+    """Say in the document what the validator checks: one key, and none of them null."""
     schema["minProperties"] = schema["maxProperties"] = 1
+    for declared in schema["properties"].values():
+        for choice in declared.pop("anyOf", ()):
+            if choice != {"type": "null"}:
+                declared.update(choice)
+        declared.pop("default", None)
 
 
 class EditBody(Body):
@@ -92,12 +98,12 @@ class EditBody(Body):
 
     model_config = ConfigDict(json_schema_extra=_one_key)
 
-    insert: str | SkipJsonSchema[None] = Field(default=None, description="Text to put at the cursor.")
-    delete: Count | SkipJsonSchema[None] = Field(default=None, description="Units to remove before the cursor.")
-    replace: ReplaceBody | SkipJsonSchema[None] = None
-    cursor: Count | SkipJsonSchema[None] = Field(default=None, description="Move the cursor to this offset.")
-    undo_to: Count | SkipJsonSchema[None] = Field(default=None, description="Make an earlier revision the newest.")
-    accept: AcceptBody | SkipJsonSchema[None] = None
+    insert: str | None = Field(default=None, description="Text to put at the cursor.")
+    delete: Count | None = Field(default=None, description="Units to remove before the cursor.")
+    replace: ReplaceBody | None = None
+    cursor: Count | None = Field(default=None, description="Move the cursor to this offset.")
+    undo_to: Count | None = Field(default=None, description="Make an earlier revision the newest.")
+    accept: AcceptBody | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> EditBody:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -24,8 +23,8 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def operations_routes(lifecycle: Lifecycle, metrics_url: Callable[[], str]) -> APIRouter:
-    """The routes of one process. `metrics_url` is asked late, because a port may be chosen at start."""
+def operations_routes(lifecycle: Lifecycle, metrics_url: str) -> APIRouter:
+    """The routes of one process."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/livez", name="Livez", summary="The process runs")
@@ -41,6 +40,6 @@ def operations_routes(lifecycle: Lifecycle, metrics_url: Callable[[], str]) -> A
 
     @router.get("/metrics", name="Metrics", summary="Where the metrics are", response_class=PlainTextResponse)
     async def metrics() -> str:
-        return f"# The metrics have a port of their own: {metrics_url()}\n"
+        return f"# The metrics have a port of their own: {metrics_url}\n"
 
     return router

@@ -78,23 +78,23 @@ def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     def tenant_of(request: Request) -> Tenant:
         return tenants.resolve(request.headers.get)
 
-    Caller = Annotated[Tenant, Depends(tenant_of)]  # noqa: N806  a type, local because it closes over `tenants`
+    caller: Any = Depends(tenant_of)
 
     @router.post("", name="CreateSession", status_code=201, summary="Start a session", **answers)
     async def create(
         body: Annotated[CreateBody, Body(openapi_examples=_CREATE_EXAMPLES)],
-        tenant: Caller,
         _: Annotated[NoQuery, Query()],
+        tenant: Tenant = caller,
     ) -> SessionAnswer:
         return session_answer(await sessions.create(tenant, body.command()))
 
     @router.get("/{id}", name="GetSession", summary="Read a session", **answers)
-    async def get(session: SessionPath, query: Annotated[GetQuery, Query()], tenant: Caller) -> SessionAnswer:
+    async def get(session: SessionPath, query: Annotated[GetQuery, Query()], tenant: Tenant = caller) -> SessionAnswer:
         command = GetSession(SessionId(session), query.include == "text", Units(query.units))
         return session_answer(await sessions.get(tenant, command))
 
     @router.delete("/{id}", name="DeleteSession", status_code=204, summary="Forget a session and its text")
-    async def delete(session: SessionPath, tenant: Caller, _: Annotated[NoQuery, Query()]) -> Response:
+    async def delete(session: SessionPath, _: Annotated[NoQuery, Query()], tenant: Tenant = caller) -> Response:
         await sessions.delete(tenant, DeleteSession(SessionId(session)))
         return Response(status_code=204)
 
@@ -102,8 +102,8 @@ def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     async def edit(
         session: SessionPath,
         body: Annotated[EditsBody, Body(openapi_examples=_EDIT_EXAMPLES)],
-        tenant: Caller,
         _: Annotated[NoQuery, Query()],
+        tenant: Tenant = caller,
     ) -> SessionAnswer:
         return session_answer(await sessions.edit(tenant, body.command(session)))
 

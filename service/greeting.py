@@ -1,0 +1,48 @@
+"""What start-up tells the person who started it: where to call, what is kept where, and one line to try."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from service.engine.requests import ModelIdentity
+
+_TRY_TEXT = "import os\nfor root, dirs, files in os."
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running server listens."""
+
+    host: str
+    grpc_port: int
+    http_port: int
+    metrics_port: int
+
+
+def reachable(host: str, port: int) -> str:
+    """`host:port` as this machine can call it, also where the server listens on every address."""
+    name = _EVERYWHERE.get(host, host)
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def greeting(addresses: Addresses, identity: ModelIdentity) -> str:
+    """The lines that start-up prints."""
+    host = addresses.host
+    http = f"http://{reachable(host, addresses.http_port)}"
+    body = json.dumps({"text": _TRY_TEXT, "suggest": {"count": 3}})
+    return f"""\
+Carousel serves {identity.name} (digest {identity.digest[:16]}, numerics {identity.numerics_id})
+
+  gRPC     {reachable(host, addresses.grpc_port)}
+  REST     {http}/v1/sessions
+  docs     {http}/docs
+  metrics  http://{reachable(host, addresses.metrics_port)}/metrics
+
+Typed text is kept in memory only: nothing is written, and it is gone when the server ends.
+
+Try it:
+
+  curl -s {http}/v1/sessions -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
+"""

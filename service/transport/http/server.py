@@ -1,0 +1,62 @@
+"""The HTTP port: uvicorn in an event loop that is shared with gRPC, without hands on signals or logs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.transport.listening import open_socket
+
+
+class HttpServer:
+    """Serves one application from the moment `start` returns."""
+
+    def __init__(self, app: ASGIApp, *, grace_s: float) -> None:
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=math.ceil(grace_s),
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
+        opened = open_socket(host, port)
+        bound: int = opened.getsockname()[1]
+        self._serving = asyncio.create_task(self._server.serve(sockets=[opened]))
+        await self._server.listening.wait()
+        return bound
+
+    async def stop(self) -> None:
+        """No new connections; requests in flight may take the grace."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever owns the process: one signal ends both facades."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when connections are taken."""
+        await super().startup(sockets)
+        self.listening.set()

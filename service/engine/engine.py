@@ -290,7 +290,7 @@ class Engine:
                 result = self._run_group(group)
             except TreeFull as error:
                 self._fail(group, _too_small(error))
-            except Exception as error:  # whatever the runtime raises must not end the engine
+            except Exception as error:  # noqa: BLE001 -- whatever the runtime raises must not end the engine
                 self._observer.failed(error)
                 self._fail(group, Unavailable("the model could not be run", 1.0))
             else:

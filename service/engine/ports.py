@@ -13,6 +13,10 @@ States = Sequence[NDArray[np.generic]]
 """One array per recurrent tensor of the model, each [rows, width] in that tensor's dtype, C-contiguous."""
 
 
+class ModelError(Exception):
+    """The runtime refused a batch; nothing has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class StateShape:
     """One recurrent tensor of the model."""

@@ -358,7 +358,11 @@ class StateTree:
         while stack:
             node = stack.pop()
             for child in self._children(node):
-                if self._parent_of[child] != node or child in reachable or self._depth_of[child] <= self._depth_of[node]:
+                if (
+                    self._parent_of[child] != node
+                    or child in reachable
+                    or self._depth_of[child] <= self._depth_of[node]
+                ):
                     raise AssertionError(f"node {child} is not a proper child of {node}")
                 far += self._is_far(child)
                 reachable.add(Node(child))

@@ -85,9 +85,7 @@ def alone(text: bytes, spec: SuggestSpec) -> AdvanceResult:
 
 
 texts = st.binary(max_size=12).map(lambda b: bytes(97 + x % 3 for x in b))
-specs = st.builds(
-    SuggestSpec, count=st.integers(1, 4), max_bytes=st.integers(1, 8), stop=st.sampled_from(list(Stop))
-)
+specs = st.builds(SuggestSpec, count=st.integers(1, 4), max_bytes=st.integers(1, 8), stop=st.sampled_from(list(Stop)))
 
 
 @given(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepResult
@@ -157,7 +157,9 @@ def test_a_full_tree_of_pinned_nodes_refuses_instead_of_dropping_one() -> None:
         tree.pin(node)
         tree.reserve(1)
         result = model.step(np.array([[letter]]), tree.gather(np.array([node], np.int32)))
-        node = Node(int(tree.add_near(np.array([node], np.int32), np.array([letter], np.uint8), result, np.arange(1))[0]))
+        node = Node(
+            int(tree.add_near(np.array([node], np.int32), np.array([letter], np.uint8), result, np.arange(1))[0])
+        )
     tree.pin(node)
     with pytest.raises(TreeFull):
         tree.reserve(1)

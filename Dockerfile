@@ -39,9 +39,11 @@ LABEL org.opencontainers.image.title="Carousel" \
 COPY --from=build /opt/carousel /opt/carousel
 COPY models/python /models/python
 # In a container every port is for others, and what is typed is kept in memory alone unless somebody decides otherwise.
+# onnxruntime would report its use to its maker; it is told not to.
 ENV PATH=/opt/carousel/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     CAROUSEL_HOST=0.0.0.0 \
     CAROUSEL_GRPC_PORT=50051 \
     CAROUSEL_HTTP_PORT=8000 \

@@ -16,6 +16,9 @@ PIP_ARGS ?=
 # Any Python of at least 3.11; found by .ci/find-python if not given.
 PYTHON ?=
 
+# onnxruntime would report its use to its maker.
+export ORT_DISABLE_TELEMETRY := 1
+
 PIP := -m pip -qq --disable-pip-version-check install --constraint constraints.txt $(PIP_ARGS)
 SOURCES_OF_ENVIRONMENTS := pyproject.toml constraints.txt $(wildcard client/pyproject.toml)
 RUN := .venv-dev/bin

@@ -1,0 +1,81 @@
+"""A whole server in this process: real ports, real engine thread, a tiny exact model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bootstrap import Server
+from service.engine.fake_model import FakeModel
+from service.engine.ports import States, StepModel, StepResult
+from service.engine.requests import ModelIdentity
+from service.greeting import Addresses
+from service.settings import load_settings
+
+IDENTITY = ModelIdentity("fake", "0" * 64, "numerics")
+ON_FREE_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs, and where."""
+
+    server: Server
+    addresses: Addresses
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.addresses.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.addresses.http_port}"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.addresses.metrics_port}/metrics"
+
+
+def make_server(model: StepModel | None = None, **flags: Any) -> Server:
+    settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
+    return Server(
+        model or FakeModel(),
+        IDENTITY,
+        listen=settings.listen(),
+        transport=settings.transport(),
+        capacity=settings.capacity(),
+        grace_s=settings.grace_s,
+    )
+
+
+@asynccontextmanager
+async def running(model: StepModel | None = None, **flags: Any) -> AsyncIterator[Running]:
+    server = make_server(model, **flags)
+    addresses = await server.start()
+    try:
+        yield Running(server, addresses)
+    finally:
+        await server.stop()
+
+
+class GatedModel(FakeModel):
+    """A FakeModel that waits at its gate before every step, so that a test can hold the engine still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+
+    def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+        if not self.gate.is_set():
+            self.waiting.set()
+            if not self.gate.wait(timeout=30):
+                raise TimeoutError("nobody opened the gate")
+        return super().step(tokens, states, all_probabilities=all_probabilities)

@@ -81,6 +81,10 @@ faults: .venv-dev/.complete ## the tests that kill, freeze and cut
 bench: env ## measure what the README states (ARGS="replay FILE")
 	./carousel bench $(ARGS)
 
+.PHONY: installed-size
+installed-size: ## install the server by itself somewhere and say how much that takes
+	.ci/installed-size
+
 ##@ Begin again
 .PHONY: clean
 clean: ## remove environments, caches and builds; models and checkpoints stay

@@ -1,0 +1,91 @@
+"""Python client of Carousel: sessions of text under edit, and suggestions for how it goes on.
+
+    with Client("127.0.0.1:50051") as client, client.session("import o") as session:
+        session.type("s")
+        print(session.suggest().suggestions)
+
+What is sent and what is understood stands once, in modules that do no I/O (`messages`, `session_state`, `retries`,
+`stream_state`); `client` and `aio` are the thin shells around them.
+"""
+
+from carousel_client.aio import AsyncClient, AsyncSession
+from carousel_client.answers import (
+    Acknowledged,
+    Answer,
+    Event,
+    FinishReason,
+    Model,
+    Rejected,
+    Suggested,
+    Suggestion,
+)
+from carousel_client.client import Client, Session
+from carousel_client.edits import (
+    Accept,
+    Delete,
+    Edit,
+    Insert,
+    MoveCursor,
+    Replace,
+    Stop,
+    SuggestOptions,
+    UndoTo,
+    Units,
+)
+from carousel_client.errors import (
+    CarouselError,
+    DeadlineExceeded,
+    Fenced,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    QuotaExceeded,
+    RevisionConflict,
+    Unauthenticated,
+    Unavailable,
+)
+from carousel_client.retries import RetryPolicy
+from carousel_client.typing_stream import TypingStream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accept",
+    "Acknowledged",
+    "Answer",
+    "AsyncClient",
+    "AsyncSession",
+    "CarouselError",
+    "Client",
+    "DeadlineExceeded",
+    "Delete",
+    "Edit",
+    "Event",
+    "Fenced",
+    "FinishReason",
+    "Insert",
+    "Internal",
+    "InvalidArgument",
+    "Model",
+    "MoveCursor",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "QuotaExceeded",
+    "Rejected",
+    "Replace",
+    "RetryPolicy",
+    "RevisionConflict",
+    "Session",
+    "Stop",
+    "SuggestOptions",
+    "Suggested",
+    "Suggestion",
+    "TypingStream",
+    "Unauthenticated",
+    "Unavailable",
+    "UndoTo",
+    "Units",
+]

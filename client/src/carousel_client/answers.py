@@ -1,0 +1,85 @@
+"""What a server answers: frozen values, in the units that the request asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from carousel_client.errors import CarouselError
+
+
+class FinishReason(StrEnum):
+    """Why a suggestion ended, or why there is none."""
+
+    STOP = "stop"  # the stop rule
+    LENGTH = "length"  # max_bytes
+    END = "end"  # the model expects the text to end
+    DEADLINE = "deadline"  # none: the time was up
+    SUPERSEDED = "superseded"  # none: a newer edit came
+    SHED = "shed"  # none: dropped under overload
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A likely continuation; `id` names it in Accept, `probability` is that of exactly `text`."""
+
+    id: str
+    text: str
+    probability: float
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What an answer depends on beside the text."""
+
+    name: str
+    digest: str
+    numerics_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A session after a request: where it stands, and the suggestions if they were asked for, best first.
+
+    The suggestions of one answer are distinct and none is a prefix of another. `finish_reason` says why there are none.
+    """
+
+    session_id: str
+    revision: int
+    length: int
+    cursor: int
+    model: Model
+    suggestions: tuple[Suggestion, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Every edit of the stream up to this one is committed or was rejected."""
+
+    edit_id: str
+    revision: int
+    length: int
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """The suggestions for the text at `revision`; `finish_reason` says why there are none."""
+
+    edit_id: str
+    revision: int
+    suggestions: tuple[Suggestion, ...]
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An edit of the stream was not applied; those that were built on it are rejected too. The stream stays open."""
+
+    edit_id: str
+    error: CarouselError
+
+
+Event = Acknowledged | Suggested | Rejected

@@ -1,0 +1,79 @@
+"""What may be done to a session's text, and what may be asked of its model: frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Units(StrEnum):
+    """What offsets and counts count. Python's strings count code points."""
+
+    CODEPOINT = "codepoint"
+    UTF16 = "utf16"
+    UTF8 = "utf8"
+
+
+class Stop(StrEnum):
+    """Where a suggestion ends, beside `max_bytes`."""
+
+    WORD = "word"
+    LINE = "line"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Put text at the cursor; the cursor lands after it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove `count` units before the cursor."""
+
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Put text in place of [start, end); the cursor lands after it."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCursor:
+    """Set the cursor to an absolute offset."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndoTo:
+    """Make the text and cursor of an earlier revision the newest revision."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Insert the suggestion with this id, whole or its first `length` units; the first edit of its request."""
+
+    suggestion: str
+    length: int | None = None
+
+
+Edit = Insert | Delete | Replace | MoveCursor | UndoTo | Accept
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestOptions:
+    """The best `count` continuations of at most `max_bytes` bytes; what is None is the server's default (3, 48)."""
+
+    count: int | None = None
+    max_bytes: int | None = None
+    stop: Stop = Stop.LINE

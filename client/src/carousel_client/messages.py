@@ -1,0 +1,201 @@
+"""Requests built and answers read, in one place for every shell. Pure: no I/O, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, assert_never
+
+from google.protobuf.message import Message
+
+from carousel_client.answers import (
+    Acknowledged,
+    Answer,
+    Event,
+    FinishReason,
+    Model,
+    Rejected,
+    Suggested,
+    Suggestion,
+)
+from carousel_client.edits import (
+    Accept,
+    Delete,
+    Edit,
+    Insert,
+    MoveCursor,
+    Replace,
+    Stop,
+    SuggestOptions,
+    UndoTo,
+    Units,
+)
+from carousel_client.errors import Internal, InvalidArgument, error_of_status
+from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
+
+A = TypeVar("A")
+
+_UNITS = {Units.CODEPOINT: pb.UNITS_CODEPOINT, Units.UTF16: pb.UNITS_UTF16, Units.UTF8: pb.UNITS_UTF8}
+_STOPS = {Stop.WORD: pb.STOP_WORD, Stop.LINE: pb.STOP_LINE, Stop.NONE: pb.STOP_NONE}
+_FINISH_REASONS = {
+    pb.FINISH_REASON_STOP: FinishReason.STOP,
+    pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    pb.FINISH_REASON_END: FinishReason.END,
+    pb.FINISH_REASON_DEADLINE: FinishReason.DEADLINE,
+    pb.FINISH_REASON_SUPERSEDED: FinishReason.SUPERSEDED,
+    pb.FINISH_REASON_SHED: FinishReason.SHED,
+}
+_MAX_UINT32 = 2**32 - 1
+_MAX_UINT64 = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[A]):
+    """One unary call: the method's name in the protocol, what to send, and how to read the answer."""
+
+    method: str
+    request: Message
+    parse: Callable[[Any], A]
+
+
+def create_call(
+    session_id: str, text: str, model: str | None, units: Units, suggest: SuggestOptions | None
+) -> Call[Answer]:
+    """Start a session. Raises InvalidArgument for what cannot be sent at all."""
+    request = pb.CreateSessionRequest(
+        text=_text(text, "text"),
+        id=_text(session_id, "id"),
+        model=_text(model or "", "model"),
+        units=_UNITS[units],
+        suggest=_suggest(suggest),
+    )
+    return Call("CreateSession", request, _answer)
+
+
+def edit_call(
+    session_id: str, revision: int, edit_id: str, edits: Sequence[Edit], units: Units, suggest: SuggestOptions | None
+) -> Call[Answer]:
+    """Apply edits to the session at `revision`. Raises InvalidArgument for what cannot be sent at all."""
+    request = pb.EditRequest(
+        session_id=_text(session_id, "session_id"),
+        revision=revision,
+        edit_id=_text(edit_id, "edit_id"),
+        edits=[_operation(edit, f"edits[{index}]") for index, edit in enumerate(edits)],
+        units=_UNITS[units],
+        suggest=_suggest(suggest),
+    )
+    return Call("Edit", request, _answer)
+
+
+def type_request(
+    session_id: str, revision: int, edit_id: str, edits: Sequence[Edit], units: Units, suggest: SuggestOptions | None
+) -> pb.TypeRequest:
+    """The same on a stream. Raises InvalidArgument for what cannot be sent at all."""
+    return pb.TypeRequest(
+        session_id=_text(session_id, "session_id"),
+        revision=revision,
+        edit_id=_text(edit_id, "edit_id"),
+        edits=[_operation(edit, f"edits[{index}]") for index, edit in enumerate(edits)],
+        units=_UNITS[units],
+        suggest=_suggest(suggest),
+    )
+
+
+def get_call(session_id: str, units: Units, *, include_text: bool) -> Call[tuple[Answer, str]]:
+    """Read a session: where it stands, and its text, empty unless asked for."""
+    request = pb.GetSessionRequest(
+        session_id=_text(session_id, "session_id"), include_text=include_text, units=_UNITS[units]
+    )
+    return Call("GetSession", request, lambda response: (_standing(response.session), response.text))
+
+
+def delete_call(session_id: str) -> Call[None]:
+    """Forget a session."""
+    return Call("DeleteSession", pb.DeleteSessionRequest(session_id=_text(session_id, "session_id")), lambda _: None)
+
+
+def event_of(response: pb.TypeResponse) -> Event:
+    """What a stream's answer says. Raises Internal for an event that this client does not know."""
+    match response.WhichOneof("event"):
+        case "acknowledged":
+            told = response.acknowledged
+            return Acknowledged(told.edit_id, told.session.revision, told.session.length, told.session.cursor)
+        case "suggested":
+            found = response.suggested
+            suggestions = tuple(_suggestion(one) for one in found.suggestions)
+            return Suggested(found.edit_id, found.revision, suggestions, _FINISH_REASONS.get(found.finish_reason))
+        case "rejected":
+            return Rejected(response.rejected.edit_id, error_of_status(response.rejected.error))
+        case _:
+            raise Internal("the stream holds an event that this client does not know; a newer client may")
+
+
+def _operation(edit: Edit, path: str) -> pb.EditOperation:
+    match edit:
+        case Insert(text):
+            return pb.EditOperation(insert=_text(text, f"{path}.insert"))
+        case Delete(count):
+            return pb.EditOperation(delete=_number(count, f"{path}.delete"))
+        case Replace(start, end, text):
+            replace = pb.Replace(
+                start=_number(start, f"{path}.replace.start"),
+                end=_number(end, f"{path}.replace.end"),
+                text=_text(text, f"{path}.replace.text"),
+            )
+            return pb.EditOperation(replace=replace)
+        case MoveCursor(position):
+            return pb.EditOperation(cursor=_number(position, f"{path}.cursor"))
+        case UndoTo(revision):
+            return pb.EditOperation(undo_to=_number(revision, f"{path}.undo_to"))
+        case Accept(suggestion, length):
+            accept = pb.Accept(suggestion=_text(suggestion, f"{path}.accept.suggestion"))
+            if length is not None:
+                accept.length = _number(length, f"{path}.accept.length")
+            return pb.EditOperation(accept=accept)
+        case _:
+            assert_never(edit)
+
+
+def _suggest(options: SuggestOptions | None) -> pb.SuggestOptions | None:
+    if options is None:
+        return None
+    message = pb.SuggestOptions(stop=_STOPS[options.stop])
+    if options.count is not None:
+        message.count = _number(options.count, "suggest.count", _MAX_UINT32)
+    if options.max_bytes is not None:
+        message.max_bytes = _number(options.max_bytes, "suggest.max_bytes", _MAX_UINT32)
+    return message
+
+
+def _number(value: int, field: str, most: int = _MAX_UINT64) -> int:
+    if not 0 <= value <= most:
+        raise InvalidArgument(f"{field}: {value} is outside of 0..{most}", field=field)
+    return value
+
+
+def _text(value: str, field: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        surrogate = f"U+{ord(value[error.start]):04X}"
+        raise InvalidArgument(f"{field}: lone surrogate {surrogate} at {error.start}", field=field) from None
+    return value
+
+
+def _answer(response: pb.CreateSessionResponse | pb.EditResponse) -> Answer:
+    return _standing(
+        response.session,
+        tuple(_suggestion(one) for one in response.suggestions),
+        _FINISH_REASONS.get(response.finish_reason),
+    )
+
+
+def _standing(
+    session: pb.Session, suggestions: tuple[Suggestion, ...] = (), finish_reason: FinishReason | None = None
+) -> Answer:
+    model = Model(session.model.name, session.model.digest, session.model.numerics_id)
+    return Answer(session.id, session.revision, session.length, session.cursor, model, suggestions, finish_reason)
+
+
+def _suggestion(one: pb.Suggestion) -> Suggestion:
+    return Suggestion(one.id, one.text, one.probability, _FINISH_REASONS.get(one.finish_reason))

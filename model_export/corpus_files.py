@@ -66,8 +66,15 @@ def _walk(
             continue
         if is_folder:
             yield from _walk(path, root, wanted, left_out, rules)
-        elif entry.is_file(follow_symlinks=True) and (wanted is None or wanted.match_file(relative)):
+        elif _is_file(entry) and (wanted is None or wanted.match_file(relative)):
             yield path
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links in a circle: whoever reads it counts it as unreadable
+        return True
 
 
 def _ignored(path: Path, is_folder: bool, rules: _Rules) -> bool:

@@ -19,7 +19,7 @@ _CORPUS = "Whose held-out documents are read: `stdlib`, `package:NAME`, a file o
 
 @reported
 def evaluate(
-    model: Annotated[Path, typer.Option(envvar="CAROUSEL_MODEL", help="The model folder.")] = Path("models/python"),
+    model: Annotated[Path, typer.Option(help="The model folder.")] = Path("models/python"),
     corpus: Annotated[str, typer.Option(help=_CORPUS)] = "stdlib",
     field: Annotated[str | None, typer.Option(help="The field of JSONL records that holds the text.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is all.")] = 0,

@@ -1,0 +1,11 @@
+"""Tiny models train in a moment, and faster on one thread than on many."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)

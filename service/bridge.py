@@ -52,16 +52,18 @@ class EngineSuggester:
     def advance(self, request: Advance) -> asyncio.Future[AdvanceResult]:
         """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
 
-        Cancelling the future cancels the suggestions, never the movement.
+        Cancelling the future cancels the suggestions, never the movement; an error that nobody fetches is dropped.
         """
         future: asyncio.Future[AdvanceResult] = self._loop.create_future()
         ticket = self._engine.submit(request, partial(_settle, future))
-        future.add_done_callback(partial(self._cancel_if_abandoned, ticket))
+        future.add_done_callback(partial(self._ended, ticket))
         return future
 
-    def _cancel_if_abandoned(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
+    def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
         if future.cancelled():
             self._engine.cancel(ticket)
+        else:
+            future.exception()  # seen here, because who wants no suggestions never awaits it
 
 
 def _settle(future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:

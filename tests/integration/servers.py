@@ -17,6 +17,7 @@ from service.engine.ports import States, StepModel, StepResult
 from service.engine.requests import ModelIdentity
 from service.greeting import Addresses
 from service.settings import load_settings
+from service.transport.listening import open_socket
 
 IDENTITY = ModelIdentity("fake", "0" * 64, "numerics")
 ON_FREE_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -64,16 +65,28 @@ async def running(model: StepModel | None = None, **flags: Any) -> AsyncIterator
         await server.stop()
 
 
-class GatedModel(FakeModel):
-    """A FakeModel that waits at its gate before every step, so that a test can hold the engine still."""
+def free_port() -> int:
+    with open_socket("127.0.0.1", 0) as opened:
+        return int(opened.getsockname()[1])
 
-    def __init__(self) -> None:
+
+class GatedModel(FakeModel):
+    """A FakeModel that waits at its gate before every step, so that a test can hold the engine still.
+
+    The gate is open; `closed_after` closes it after so many steps (the engine makes the first one as it is built).
+    """
+
+    def __init__(self, *, closed_after: int | None = None) -> None:
         super().__init__()
+        self._closed_after = closed_after
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Event()
 
     def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+        if self._closed_after is not None and len(self.calls) == self._closed_after:
+            self.gate.clear()
+            self._closed_after = None
         if not self.gate.is_set():
             self.waiting.set()
             if not self.gate.wait(timeout=30):

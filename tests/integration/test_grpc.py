@@ -1,0 +1,152 @@
+"""What only gRPC has: health, reflection, its own kinds of malformed messages, error details, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
+from tests.integration.callers import detail, refused_call
+from tests.integration.servers import GatedModel, Running, free_port, make_server, running
+
+if TYPE_CHECKING:  # a class for type checkers alone
+    from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteAsyncStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SERVICE = "carousel.v1.Autocomplete"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def channel(server: Running) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(server.grpc) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> AutocompleteAsyncStub:
+    return AutocompleteStub(channel)
+
+
+async def test_reflection_lists_the_service(channel: grpc.aio.Channel) -> None:
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+    answers = [answer async for answer in stream]
+    names = {service.name for service in answers[0].list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health"} <= names
+
+
+async def test_reflection_describes_the_service(channel: grpc.aio.Channel) -> None:
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
+    stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+    answers = [answer async for answer in stream]
+    files = answers[0].file_descriptor_response.file_descriptor_proto
+    assert any(b"carousel/v1/autocomplete.proto" in file for file in files)
+
+
+async def test_health_serves_once_the_model_is_warm(channel: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for name in ("", SERVICE):
+        assert (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+
+
+async def test_health_does_not_serve_while_warming_up_nor_while_draining() -> None:
+    model, port = GatedModel(closed_after=1), free_port()
+    server = make_server(model, grpc_port=port)
+    starting = asyncio.create_task(server.start())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        watch = health.Watch(request, wait_for_ready=True)
+        assert (await watch.read()).status == NOT_SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        model.gate.set()
+        await starting
+        assert (await watch.read()).status == SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        await stopping
+
+
+async def test_an_error_carries_its_code_field_and_request_id_as_google_details(stub: AutocompleteAsyncStub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.CreateSession(pb.CreateSessionRequest(id="no spaces"), metadata=(("x-request-id", "r-1"),))
+    status = status_pb2.Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"])
+    info = detail(status, error_details_pb2.ErrorInfo())
+    assert (info.reason, info.domain, info.metadata["field"]) == ("INVALID_ARGUMENT", "carousel", "id")
+    assert detail(status, error_details_pb2.BadRequest()).field_violations[0].field == "id"
+    assert detail(status, error_details_pb2.RequestInfo()).request_id == "r-1"
+    assert detail(status, error_details_pb2.RetryInfo()) is None
+
+
+async def test_an_overloaded_server_says_when_to_retry() -> None:
+    async with running(max_sessions=1) as server, grpc.aio.insecure_channel(server.grpc) as channel:
+        stub: AutocompleteAsyncStub = AutocompleteStub(channel)
+        await stub.CreateSession(pb.CreateSessionRequest())
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.CreateSession(pb.CreateSessionRequest())
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = status_pb2.Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"])
+    assert detail(status, error_details_pb2.RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
+
+
+MALFORMED = [
+    ("not protobuf", b"\xff\xff\xff", "message"),
+    ("text that is not UTF-8", b"\x0a\x02\xff\xfe", "message"),
+    ("a lone surrogate in CESU-8", b"\x0a\x03\xed\xa0\x80", "message"),
+    ("an unknown field", b"\xfa\x3e\x01x", "message"),
+    ("an unknown field inside of a field", b"\x22\x05\xfa\x3e\x02xx", "message"),
+    ("an unknown stop", pb.CreateSessionRequest(suggest=pb.SuggestOptions(stop=9)).SerializeToString(), "suggest.stop"),  # type: ignore[arg-type]  # as another version may send it
+    ("unknown units", pb.CreateSessionRequest(units=9).SerializeToString(), "units"),  # type: ignore[arg-type]  # likewise
+    ("more than a request may be", b"\x0a" + b"\x80\x80\x80\x01" + b"x" * (2 << 20), "message"),
+]
+
+
+@pytest.mark.parametrize(("data", "field"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
+async def test_a_malformed_message_is_an_invalid_argument(
+    channel: grpc.aio.Channel, data: bytes, field: str
+) -> None:
+    call = channel.unary_unary(f"/{SERVICE}/CreateSession")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call(data)
+    refused = refused_call(error.value)
+    assert (refused.code, refused.field) == ("INVALID_ARGUMENT", field)
+
+
+async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await channel.unary_unary(f"/{SERVICE}/Nothing")(b"")
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_edit_whose_caller_ran_out_of_time_is_committed_and_its_retry_is_answered() -> None:
+    model = GatedModel()
+    async with running(model) as server, grpc.aio.insecure_channel(server.grpc) as channel:
+        stub: AutocompleteAsyncStub = AutocompleteStub(channel)
+        created = await stub.CreateSession(pb.CreateSessionRequest(text="a"))
+        model.gate.clear()
+        edit = pb.EditRequest(
+            session_id=created.session.id,
+            revision=1,
+            edit_id="e",
+            edits=[pb.EditOperation(insert="b")],
+            suggest=pb.SuggestOptions(),
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.Edit(edit, timeout=0.2)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        model.gate.set()
+        again = await stub.Edit(edit)
+        assert again.session.revision == 2
+        assert again.suggestions

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
-from service.errors import CarouselError, NotFound, Overloaded, RevisionConflict, Unavailable
+from service.errors import CarouselError, NotFound, RevisionConflict
 from service.sessions.answers import Committed, PendingSuggestions
 from service.sessions.checks import check_create, check_edit
 from service.sessions.commands import (
@@ -24,6 +24,7 @@ from service.sessions.commands import (
     Units,
 )
 from service.sessions.exactly_once import creation_digest
+from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
 from service.sessions.records import Checkpoint, KnownEdit, SessionKey
@@ -57,8 +58,7 @@ class Sessions:
         self._new_id = new_id
         self._new_incarnation = new_incarnation
         self._limits = limits or Limits()
-        self._held: dict[SessionKey, Session] = {}
-        self._arriving = 0  # sessions that wait for the store before they are held
+        self._held = HeldSessions(self._suggesters, store, self._limits)
 
     @property
     def models(self) -> tuple[ModelIdentity, ...]:
@@ -83,9 +83,12 @@ class Sessions:
             raise NotFound("model", model)
         key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
         creation = creation_digest(model, command.text)
-        session = None if command.id is None else await self._held_or_stored(key)
+        session = None if command.id is None else await self._held.find(key)
         if session is None:
-            session = await self._begin(key, model, command.text, creation)
+            incarnation = self._new_incarnation()
+            text = command.text
+            checkpoint = Checkpoint(incarnation, FIRST_REVISION, model, creation, text, cursor=len(text))
+            session = await self._held.begin(key, checkpoint)
         if session.creation != creation:
             raise RevisionConflict(
                 f"session {key.id!r} exists and was created from another text or model: choose another id",
@@ -117,7 +120,7 @@ class Sessions:
             await self._store.append(session.key, fence, plan.record, session.due_checkpoint())
         except BaseException:
             # Also when cancelled: what is held may be ahead of the store, so the next request reads it from there.
-            self._let_go(session)
+            self._held.let_go(session)
             raise
         known = plan.record.known
         return Committed(self._view_of(session, known), known.edit_id, owed)
@@ -135,71 +138,21 @@ class Sessions:
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
         """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
         session = await self._find(tenant, command.session)
-        await self._store.delete(session.key, session.fence.incarnation)
-        self._let_go(session)
+        try:
+            await self._store.delete(session.key, session.fence.incarnation)
+        finally:
+            self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
 
     async def close(self) -> None:
         """Give up every path and close the store. Called once, last."""
-        for session in list(self._held.values()):
-            self._let_go(session)
+        self._held.let_go_all()
         await self._store.close()
 
     async def _find(self, tenant: Tenant, name: SessionId) -> Session:
-        session = await self._held_or_stored(SessionKey(tenant, name))
+        session = await self._held.find(SessionKey(tenant, name))
         if session is None:
             raise NotFound("session", name)
         return session
-
-    async def _held_or_stored(self, key: SessionKey) -> Session | None:
-        held = self._held.get(key)
-        if held is not None:
-            return held
-        stored = await self._store.load(key)
-        held = self._held.get(key)  # another request may have been faster
-        if held is not None or stored is None:
-            return held
-        suggester = self._suggesters.get(stored.checkpoint.model)
-        if suggester is None:
-            raise NotFound("model", stored.checkpoint.model)
-        self._check_room()
-        session = Session.restore(key, stored, suggester.open_path(key.tenant), self._limits)
-        self._held[key] = session
-        return session
-
-    async def _begin(self, key: SessionKey, model: str, text: str, creation: bytes) -> Session:
-        self._check_room()
-        checkpoint = Checkpoint(self._new_incarnation(), FIRST_REVISION, model, creation, text, len(text))
-        self._arriving += 1
-        try:
-            created = await self._store.create(key, checkpoint)
-        finally:
-            self._arriving -= 1
-        if not created or key in self._held:  # another request has created it, or has read what we created
-            session = await self._held_or_stored(key)
-            if session is None:
-                raise Unavailable(
-                    f"session {key.id!r} was deleted while it was created: try again", self._limits.retry_after_s
-                )
-            return session
-        session = Session(key, checkpoint, self._suggesters[model].open_path(key.tenant), self._limits)
-        self._held[key] = session
-        return session
-
-    def _check_room(self) -> None:
-        if len(self._held) + self._arriving >= self._limits.max_sessions:
-            raise Overloaded(
-                f"this server holds its {self._limits.max_sessions} sessions: delete some, or try again later",
-                self._limits.retry_after_s,
-            )
-
-    def _let_go(self, session: Session) -> None:
-        """Hold the session no longer; it stays in the store."""
-        if session.closed:
-            return
-        session.closed = True
-        self._suggesters[session.model].close_path(session.path)
-        if self._held.get(session.key) is session:
-            del self._held[session.key]
 
     def _advance(
         self, session: Session, suggest: SuggestSpec | None, deadline_s: float | None

@@ -8,7 +8,8 @@ from service.engine.requests import SuggestSpec
 from service.errors import Fenced, NotFound, RevisionConflict
 from service.sessions.commands import Delete, Insert, MoveCursor, Units
 from service.sessions.limits import Limits
-from tests.unit.sessions.rooms import Room
+from service.sessions.records import SessionKey
+from tests.unit.sessions.rooms import TENANT, Room, now
 
 
 def test_a_new_session_is_at_revision_one_with_its_cursor_at_the_end() -> None:
@@ -97,6 +98,18 @@ def test_a_session_comes_back_from_the_store_as_its_last_commit_left_it() -> Non
     view = revived.edit(session, 9, Delete(1), suggest=SuggestSpec(1))
     assert view.revision == 10
     assert revived.told() == ["st"]
+
+
+@pytest.mark.parametrize("limits", [Limits(checkpoint_every=4), Limits(history_bytes=2_000)])
+def test_the_store_gets_a_checkpoint_before_the_records_after_the_last_one_are_many_or_large(limits: Limits) -> None:
+    room = Room(limits)
+    session = room.create().id
+    for revision in range(1, 20):
+        room.edit(session, revision, Insert("x" * 100))
+        stored = now(room.store.load(SessionKey(TENANT, session)))
+        assert stored is not None
+        assert len(stored.records) <= 4
+        assert stored.checkpoint.revision + len(stored.records) == revision + 1
 
 
 def test_a_writer_that_was_overtaken_is_fenced_and_then_reads_the_truth() -> None:

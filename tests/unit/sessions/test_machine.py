@@ -27,7 +27,7 @@ from service.sessions.commands import (
 from service.sessions.edits import PlainEdit
 from tests.unit.sessions.naive import NaiveRefusal, NaiveText
 from tests.unit.sessions.rooms import Room
-from tests.unit.sessions.strategies import edits_with_surrogates, texts, units
+from tests.unit.sessions.strategies import edits, edits_with_surrogates, texts, units
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,16 @@ class SessionMachine(RuleBasedStateMachine):
         target = data.draw(st.sampled_from(sorted(self.past)))
         self._applied((UndoTo(target),), unit, self.past[target].copy())
 
-    @rule(plain=edits_with_surrogates, data=st.data(), unit=units)
-    def undo_after_an_edit_of_the_same_request(self, plain: PlainEdit, data: st.DataObject, unit: Units) -> None:
+    @rule(plain=st.lists(edits(), min_size=1, max_size=3), data=st.data(), unit=units)
+    def undo_after_edits_of_the_same_request(self, plain: list[PlainEdit], data: st.DataObject, unit: Units) -> None:
+        tried = self.naive.copy()
         try:
-            self.naive.copy().apply(plain, unit)
+            for edit in plain:
+                tried.apply(edit, unit)
         except NaiveRefusal:
             return
         target = data.draw(st.sampled_from(sorted(self.past)))
-        self._applied((plain, UndoTo(target)), unit, self.past[target].copy())
+        self._applied((*plain, UndoTo(target)), unit, self.past[target].copy())
 
     @rule(ahead=st.integers(1, 3))
     def undo_to_a_revision_to_come_is_refused(self, ahead: int) -> None:

@@ -48,6 +48,14 @@ def test_a_revision_that_fell_out_of_the_history_is_refused_and_the_oldest_named
     assert room.text(session) == "1234"
 
 
+def test_undo_also_takes_back_the_edits_before_it_in_its_request() -> None:
+    room = Room()
+    session = room.create("one two").id
+    room.edit(session, 1, Insert("!"))
+    view = room.edit(session, 2, Replace(0, 3, "1"), Insert("."), MoveCursor(5), Delete(2), UndoTo(1), Insert("?"))
+    assert (view.revision, room.text(session)) == (3, "one two?")
+
+
 @pytest.mark.parametrize("revision", [-1, 0, 3])
 def test_a_revision_that_never_was_is_refused(revision: int) -> None:
     room = Room()

@@ -1,0 +1,133 @@
+"""Requests that wait for a slow store, in every order; some fail there, some callers go away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import CarouselError, NotFound, Unavailable
+from service.sessions.commands import CreateSession, DeleteSession, EditSession, GetSession, Insert, SessionId
+from tests.unit.sessions.rooms import TENANT, Room
+from tests.unit.sessions.waiting_store import Running, WaitingStore
+
+SESSION = SessionId("s")
+
+
+def _finish(running: list[Running]) -> None:
+    for request in running:
+        while not request.done:
+            request.step()
+        if request.error is not None and not isinstance(request.error, CarouselError):
+            raise request.error
+
+
+def _choose(data: st.DataObject, running: list[Running]) -> Running:
+    waiting = [request for request in running if not request.done]
+    return data.draw(st.sampled_from(waiting))
+
+
+def _start(room: Room, what: int, index: int) -> Running:
+    sessions = room.sessions
+    choices: list[Callable[[], Running]] = [
+        lambda: Running(sessions.create(TENANT, CreateSession("a", SESSION))),
+        lambda: Running(sessions.commit(TENANT, EditSession(SESSION, 1, (Insert(f"<{index}>"),)))),
+        lambda: Running(sessions.commit(TENANT, EditSession(SESSION, 2, (Insert(f"<{index}>"),)))),
+        lambda: Running(sessions.get(TENANT, GetSession(SESSION))),
+        lambda: Running(sessions.delete(TENANT, DeleteSession(SESSION))),
+    ]
+    return choices[what]()
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=10), st.data())
+def test_whatever_overlaps_the_sessions_held_are_those_of_the_store_with_a_path_each(
+    requests: list[int], data: st.DataObject
+) -> None:
+    store = WaitingStore(lambda: data.draw(st.integers(0, 5)) == 0)
+    room = Room(store=store)
+    running: list[Running] = []
+    for index, what in enumerate(requests):
+        running.append(_start(room, what, index))
+        running[-1].step()
+        for _ in range(data.draw(st.integers(0, 3))):
+            if all(request.done for request in running):
+                break
+            request = _choose(data, running)
+            if data.draw(st.integers(0, 9)) == 0:
+                request.cancel()
+            else:
+                request.step()
+    _finish(running)
+
+    held = room.sessions.held
+    assert len(room.suggester.paths) == held
+    if held:
+        read = [
+            Running(reader.sessions.get(TENANT, GetSession(SESSION, include_text=True)))
+            for reader in (room, Room(store=store))
+        ]
+        _finish(read)
+        assert read[0].result == read[1].result is not None
+
+
+@given(st.integers(1, 2), st.data())
+def test_a_pipelined_edit_is_in_the_text_if_it_was_acknowledged_and_is_not_if_it_was_refused(
+    processes: int, data: st.DataObject
+) -> None:
+    store = WaitingStore(lambda: data.draw(st.integers(0, 9)) == 0)
+    rooms = [Room(store=store) for _ in range(processes)]
+    _finish([Running(rooms[0].sessions.create(TENANT, CreateSession("", SESSION)))])
+    running: list[Running] = []
+    for index in range(data.draw(st.integers(1, 12))):
+        sessions = data.draw(st.sampled_from(rooms)).sessions
+        base = data.draw(st.sampled_from([1 + index, 1 + index // 2]))
+        command = EditSession(SESSION, base, (Insert(f"<{index}>"),), edit_id=f"id-{index}")
+        running.append(Running(sessions.commit(TENANT, command)))
+        running[-1].step()
+        while data.draw(st.booleans()) and not all(request.done for request in running):
+            _choose(data, running).step()
+    _finish(running)
+
+    final = Running(Room(store=store).sessions.get(TENANT, GetSession(SESSION, include_text=True)))
+    _finish([final])
+    text = getattr(final.result, "text", "")
+    for index, request in enumerate(running):
+        if request.error is None:
+            assert text.count(f"<{index}>") == 1
+        elif isinstance(request.error, Unavailable):
+            assert text.count(f"<{index}>") <= 1
+        else:
+            assert f"<{index}>" not in text
+
+
+def test_a_read_that_a_delete_overtakes_does_not_bring_the_session_back() -> None:
+    store = WaitingStore()
+    _finish([Running(Room(store=store).sessions.create(TENANT, CreateSession("a", SESSION)))])
+    room = Room(store=store)
+    read = Running(room.sessions.get(TENANT, GetSession(SESSION)))
+    read.step()
+    _finish([Running(room.sessions.delete(TENANT, DeleteSession(SESSION)))])
+    _finish([read])
+    assert isinstance(read.error, NotFound)
+    assert room.sessions.held == 0
+
+
+def test_a_create_that_a_delete_overtakes_is_told_to_try_again() -> None:
+    room = Room(store=WaitingStore())
+    created = Running(room.sessions.create(TENANT, CreateSession("a", SESSION)))
+    for _ in ("it looks whether the session exists", "it has created it, and waits to hear so"):
+        created.step()
+    _finish([Running(room.sessions.delete(TENANT, DeleteSession(SESSION)))])
+    _finish([created])
+    assert isinstance(created.error, Unavailable)
+    assert room.sessions.held == 0
+
+
+def test_a_delete_whose_caller_goes_away_still_takes_the_session_out_of_memory() -> None:
+    room = Room(store=WaitingStore())
+    _finish([Running(room.sessions.create(TENANT, CreateSession("a", SESSION)))])
+    deleted = Running(room.sessions.delete(TENANT, DeleteSession(SESSION)))
+    deleted.step()
+    deleted.cancel()
+    assert room.sessions.held == 0

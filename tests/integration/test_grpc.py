@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,12 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.telemetry.metrics import Metrics, RequestMetrics
+from service.transport.caller import TenantResolver
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
+from service.transport.grpc.server import GrpcServer
+from service.transport.lifecycle import Lifecycle
 from tests.integration.callers import detail, refused_call
 from tests.integration.servers import GatedModel, Running, free_port, make_server, running
 
@@ -150,3 +156,30 @@ async def test_an_edit_whose_caller_ran_out_of_time_is_committed_and_its_retry_i
         again = await stub.Edit(edit)
         assert again.session.revision == 2
         assert again.suggestions
+
+
+class BrokenSessions:
+    async def create(self, *_: object, **__: object) -> None:
+        raise RuntimeError("the cause")
+
+
+async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without_detail(log: io.StringIO) -> None:
+    broken = GrpcServer(
+        BrokenSessions(),  # type: ignore[arg-type]  # breaks on purpose
+        tenants=TenantResolver(trust_header=False),
+        observer=RequestMetrics(Metrics()),
+        lifecycle=Lifecycle(),
+        max_request_bytes=1000,
+    )
+    port = await broken.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: AutocompleteAsyncStub = AutocompleteStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.CreateSession(pb.CreateSessionRequest())
+    await broken.stop(1)
+    refused = refused_call(error.value)
+    assert (refused.code, refused.status) == ("INTERNAL", grpc.StatusCode.INTERNAL)
+    assert "the cause" not in str(error.value)
+    entries = [json.loads(line) for line in log.getvalue().splitlines()]
+    (entry,) = (entry for entry in entries if entry.get("request_id") == refused.request_id)
+    assert "RuntimeError: the cause" in entry["exception"]

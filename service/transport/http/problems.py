@@ -81,8 +81,12 @@ _FRAMEWORK_DETAILS = {
 
 
 def invalid_argument(error: RequestValidationError) -> InvalidArgument:
-    """The first fault that the framework found, with its field as the caller wrote it."""
-    first = error.errors()[0]
+    """The first fault that the framework found, with its field as the caller wrote it.
+
+    A field with a wrong name comes before the right one that it leaves missing: it is what the caller has to change.
+    """
+    faults = error.errors()
+    first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return InvalidArgument("body", f"not valid JSON: {first['ctx']['error']} at {first['loc'][-1]}")

@@ -35,7 +35,8 @@ class Display:
             console=console,
             refresh_per_second=2,
         )
-        self._task = self._bar.add_task("training", total=1.0, completed=progress, figures="")
+        self._task = self._bar.add_task("training", total=1.0, figures="")
+        self._bar.update(self._task, completed=progress)
         self._held_out: float | None = None
         self._started: Report | None = None
 

@@ -75,6 +75,7 @@ def train_to_folder(
     stop = StopRequest()
     display = Display(folder, console, resumed_step=trainer.step, progress=trainer.progress)
     with stop.listening(), display:
+        console.print("training; Ctrl-C stops early and leaves a model")
         completed = trainer.run(display, stop)
     draw_learning_curve(folder)
     with console.status("exporting and checking against torch"):

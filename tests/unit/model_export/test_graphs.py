@@ -54,9 +54,7 @@ def test_every_batch_and_chunking_gives_the_bits_of_the_row_alone(precision: str
     generator = np.random.default_rng(1)
     tokens = generator.integers(0, 256, (24, 70))
     start = _extreme_states(built.entry, 70)
-    alone = [
-        _read(session, tokens[:, [row]], {n: v[[row]] for n, v in start.items()}, [1] * 24) for row in range(70)
-    ]
+    alone = [_read(session, tokens[:, [row]], {n: v[[row]] for n, v in start.items()}, [1] * 24) for row in range(70)]
     for rows in range(1, 71):
         chosen = generator.permutation(70)[:rows]
         cut = int(generator.integers(1, 24))

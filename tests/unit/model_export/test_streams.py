@@ -23,7 +23,9 @@ def _read_rows(streams: DocumentStreams, rows: int, chunks: int) -> list[list[tu
         for row in range(rows):
             pairs = zip(chunk.inputs[:, row].tolist(), chunk.targets[:, row].tolist(), strict=True)
             read[row] += [
-                (fed, asked, bool(chunk.fresh[row]) and t == 0) for t, (fed, asked) in enumerate(pairs) if asked != IGNORED
+                (fed, asked, bool(chunk.fresh[row]) and t == 0)
+                for t, (fed, asked) in enumerate(pairs)
+                if asked != IGNORED
             ]
     return read
 

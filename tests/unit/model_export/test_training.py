@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,8 +118,14 @@ def test_held_out_bits_per_byte_do_not_depend_on_how_documents_are_batched() -> 
 
 
 @pytest.mark.parametrize(
-    "options", [{"layers": 0}, {"units": -1}, {"dropout": 1.0}, {"tied": True, "units": 8, "embedding": 4}]
+    "make",
+    [
+        lambda: LanguageModelConfig(layers=0),
+        lambda: LanguageModelConfig(units=-1),
+        lambda: LanguageModelConfig(dropout=1.0),
+        lambda: LanguageModelConfig(tied=True, units=8, embedding=4),
+    ],
 )
-def test_impossible_networks_are_refused(options: dict[str, int]) -> None:
+def test_impossible_networks_are_refused(make: Callable[[], LanguageModelConfig]) -> None:
     with pytest.raises(TrainingError):
-        LanguageModelConfig(**options)
+        make()

@@ -116,5 +116,5 @@ help: ## this list
 
 .venv-dev/.complete: $(SOURCES_OF_ENVIRONMENTS) | .venv-dev/bin/python
 	@echo "installing what checks and tests need into .venv-dev; torch is large"
-	@.venv-dev/bin/python $(PIP) --editable '.[train,dev]' --editable ./client
+	@.venv-dev/bin/python $(PIP) --no-compile --editable '.[train,dev]' --editable ./client
 	@touch $@

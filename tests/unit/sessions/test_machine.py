@@ -29,6 +29,8 @@ from tests.unit.sessions.naive import NaiveRefusal, NaiveText
 from tests.unit.sessions.rooms import Room
 from tests.unit.sessions.strategies import edits, edits_with_surrogates, texts, units
 
+pytestmark = pytest.mark.timeout(600)  # the thorough profile runs ten times as many stories
+
 
 @dataclass(frozen=True)
 class Sent:

@@ -1,0 +1,22 @@
+"""The command `carousel bench`: one subcommand for each benchmark."""
+
+from __future__ import annotations
+
+import typer
+
+from benchmarks.replay.command import replay
+
+app = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure what the README states: a table on standard output, JSON and a picture in a folder.",
+)
+app.command("replay")(replay)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure what the README states. Every benchmark takes --json, its keys named as the table's rows."""
+    # With a callback, a lone subcommand keeps its name: typer would make it the command itself.

@@ -1,0 +1,42 @@
+"""The pictures of benchmarks, all drawn alike. Needs matplotlib, which only training and development install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.percentiles import percentile
+
+_SIZE_INCHES = (8.0, 4.5)
+_DPI = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values that are compared, under a name."""
+
+    name: str
+    values: Sequence[float]
+
+
+def draw_distribution(path: Path, series: Sequence[Series], *, title: str, unit: str, caption: str) -> None:
+    """The share of values up to each value, p50 and p99 marked. Raises ModuleNotFoundError without matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no window, no display
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=_SIZE_INCHES, layout="constrained")
+    for one in series:
+        ordered = sorted(one.values)
+        shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
+        p50, p99 = percentile(ordered, 50), percentile(ordered, 99)
+        (line,) = axes.step(ordered, shares, where="post", label=f"{one.name}: p50 {p50:.2f}, p99 {p99:.2f} {unit}")
+        axes.plot([p50, p99], [0.5, 0.99], "o", color=line.get_color())
+    axes.set(xlabel=unit, ylabel="share of keystrokes", ylim=(0, 1.02), title=title, xscale="log")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.supxlabel(caption, fontsize=7)
+    figure.savefig(path, dpi=_DPI)
+    pyplot.close(figure)

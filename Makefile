@@ -41,12 +41,27 @@ image: ## build the container image with docker, podman or buildah (IMAGE=carous
 
 ##@ Work on it
 .PHONY: check
-check: .venv-dev/.complete ## lint, format, types, layers, generated stubs, manifests, Dockerfile
+check: lint types layers generated deployable ## lint, types, layers, generated, deployable
+
+.PHONY: lint
+lint: .venv-dev/.complete ## ruff: rules and format
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+.PHONY: types
+types: .venv-dev/.complete ## mypy --strict
 	$(RUN)/mypy
+
+.PHONY: layers
+layers: .venv-dev/.complete ## the arrows of the architecture
 	$(RUN)/lint-imports
+
+.PHONY: generated
+generated: .venv-dev/.complete ## the protobuf stubs are those of proto/
 	$(RUN)/python proto/generate.py --check
+
+.PHONY: deployable
+deployable: .venv-dev/.complete ## the Kubernetes manifests are valid, the Dockerfile is clean
 	$(RUN)/python deploy/validate.py
 	$(RUN)/hadolint Dockerfile
 

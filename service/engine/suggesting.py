@@ -15,6 +15,9 @@ from service.engine.state_tree import Node, StateTree
 from service.engine.stopping import ends_before, has_content
 from service.model.utf8 import TRANSITIONS, Utf8
 
+SPARE = 2  # hypotheses beside the wanted ones, where more than one is wanted
+NEGLIGIBLE = 7.0  # nats below the likeliest token, a thousandth of it: not worth a look where there is choice enough
+
 Wanted = tuple[Node, bytes]
 """A node and the tokens to feed it."""
 
@@ -55,8 +58,10 @@ class Step:
 def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
     """The best `spec.count` continuations of `start`, best first, distinct, none a prefix of another.
 
-    A beam as wide as the suggestions that are still wanted: a hypothesis that has ended keeps its place in it.
+    A beam a little wider than the suggestions that are wanted, because some of its hypotheses will turn out to be
+    beginnings of others; one that has ended keeps its place in it. For one suggestion it is greedy decoding.
     """
+    width = 1 if spec.count == 1 else spec.count + SPARE
     live = [Hypothesis(start, b"", 0.0, False, Utf8.COMPLETE, 0, 0.0)]
     finished: list[Finished] = []
     while live and len(finished) < spec.count:
@@ -64,7 +69,7 @@ def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
         for hypothesis in live:
             choices += _choices(tree, hypothesis, spec, separator)
         choices.sort(key=lambda c: -c.rank)
-        best = choices[: spec.count - len(finished)]
+        best = choices[: width - len(finished)]
         finished = _distinct([*finished, *(c for c in best if isinstance(c, Finished))])
         steps = [c for c in best if isinstance(c, Step) and not _hopeless(c, finished)]
         if not steps:
@@ -84,7 +89,11 @@ def _choices(tree: StateTree, hypothesis: Hypothesis, spec: SuggestSpec, separat
     """Every way on from a hypothesis: one more byte each, or its end, which sums over all the bytes that mean it."""
     choices: list[Step | Finished] = []
     stopped = ended = 0.0
-    for token, log_probability in zip(*tree.head(hypothesis.node), strict=True):
+    tokens, log_probabilities = tree.head(hypothesis.node)
+    negligible = log_probabilities[0] - NEGLIGIBLE
+    for token, log_probability in zip(tokens, log_probabilities, strict=True):
+        if log_probability < negligible and len(choices) >= spec.count:
+            break
         if token == separator:
             ended += math.exp(log_probability)
         elif hypothesis.has_content and ends_before(spec.stop, token):

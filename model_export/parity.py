@@ -1,9 +1,10 @@
 """The check behind every export: the fp32 graph computes what torch computes.
 
-The tolerance is 1e-4 on natural-log probabilities, on h, and on c relative to its size. Both sides sum the same float32
-products in another order: about a thousand terms of unit size err by 1000 * 2^-24 = 6e-5 in the worst case and by
-less in practice (1.5e-5 was seen at 2 x 512), and the forget gates keep it from growing over a text. A wrong gate
-order, bias or state moves these values by 1e-2 and more.
+The tolerance is 5e-4 of a value's size, or 5e-4 where the value is smaller than 1; the values are h, c and natural-log
+probabilities. Both sides sum the same float32 products in another order, about a thousand terms of which each may err
+by 2^-24 of the sum: 6e-5 of its size at worst. Logits reach 100 on random bytes, so a log-probability may be off by
+some 1e-4 through its normalizer alone (5e-6 of its size was seen at 2 x 512). A wrong gate order, bias or state
+moves these values by 1e-2 and more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from model_export.graph_session import GraphSession, StateArrays
 from model_export.state_dicts import TorchTensors
 from service.model.manifest import Graph
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4
 STEPS = 24
 CHUNKS = 5
 MAX_ROWS = 70
@@ -30,7 +31,7 @@ MAX_CHUNK = 40
 
 @dataclass(frozen=True, slots=True)
 class ParityResult:
-    """What was compared, and the largest difference from torch: absolute, and for c relative to max(1, |c|)."""
+    """What was compared, and the largest difference from torch, as a share of max(1, |value|)."""
 
     steps: int
     chunks: int
@@ -96,7 +97,7 @@ def _compare(
     wanted_values = {"log-probabilities": expected, **expected_states}
     for name, found in found_values.items():
         wanted = wanted_values[name].astype(np.float64)
-        size = np.maximum(1.0, np.abs(wanted)) if name.startswith("c") else 1.0
+        size = np.maximum(1.0, np.abs(wanted))
         difference = float((np.abs(found.astype(np.float64) - wanted) / size).max())
         if not difference <= TOLERANCE:
             raise ParityError(f"{where}: {name} differs from torch by {difference:.3g}, tolerance {TOLERANCE:g}")

@@ -17,8 +17,8 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from google.rpc import status_pb2
-from grpc_tools import protoc
+from google.rpc import status_pb2  # type: ignore[import-untyped]  # it ships no types
+from grpc_tools import protoc  # type: ignore[import-untyped]  # it ships no types
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"

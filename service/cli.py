@@ -62,7 +62,7 @@ class LazyCommands(TyperGroup):
         try:
             return _command(cmd_name, point.load())
         except ModuleNotFoundError as error:
-            return _command(cmd_name, _lacking(error))
+            return typer.main.get_command(_lacking(cmd_name, error))
 
 
 def _command(name: str, made: typer.Typer | Callable[..., Any]) -> Any:
@@ -74,14 +74,16 @@ def _command(name: str, made: typer.Typer | Callable[..., Any]) -> Any:
     return typer.main.get_command(alone)
 
 
-def _lacking(error: ModuleNotFoundError) -> Callable[[], None]:
+def _lacking(name: str, error: ModuleNotFoundError) -> typer.Typer:
     """Stands for a command that cannot be imported; says so when it is run, not when commands are listed."""
+    stand_in = typer.Typer(add_completion=False)
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+    @stand_in.command(name, help=f"(needs {_how_to_install(error) or error.name})", context_settings=anything)
     def lacking() -> None:
         raise error
 
-    lacking.__doc__ = f"(needs {_how_to_install(error) or error.name})"
-    return lacking
+    return stand_in
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import grpc
 import httpx
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # it ships no types
 
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
@@ -139,10 +139,18 @@ def refused(answer: httpx.Response) -> Refused:
 
 
 def refused_call(error: grpc.aio.AioRpcError) -> Refused:
-    trailers = dict(error.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    status = status_of(error)
     assert status.code == error.code().value[0]
-    return refused_status(status, error.code(), str(trailers["x-request-id"]))
+    return refused_status(status, error.code(), str(_trailers(error)["x-request-id"]))
+
+
+def status_of(error: grpc.aio.AioRpcError) -> Any:
+    """The google.rpc.Status that came with an error."""
+    return status_pb2.Status.FromString(_trailers(error)["grpc-status-details-bin"])
+
+
+def _trailers(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    return dict(cast("list[tuple[str, Any]]", error.trailing_metadata()))
 
 
 def refused_status(status: Any, code: grpc.StatusCode | None = None, request_id: str = "") -> Refused:

@@ -208,7 +208,9 @@ BAD_CREATES: list[tuple[str, dict[str, Any], str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "code", "field"), [row[1:] for row in BAD_CREATES], ids=[row[0] for row in BAD_CREATES])
+@pytest.mark.parametrize(
+    ("bad", "code", "field"), [row[1:] for row in BAD_CREATES], ids=[row[0] for row in BAD_CREATES]
+)
 async def test_a_bad_create_is_refused_by_name(
     caller: Caller, bad: dict[str, Any], code: str, field: str | None
 ) -> None:

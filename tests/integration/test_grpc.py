@@ -6,12 +6,12 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
 import pytest_asyncio
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # it ships no types
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -21,7 +21,7 @@ from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from service.transport.grpc.server import GrpcServer
 from service.transport.lifecycle import Lifecycle
-from tests.integration.callers import detail, refused_call
+from tests.integration.callers import detail, refused_call, status_of
 from tests.integration.servers import GatedModel, Running, free_port, make_server, running
 
 if TYPE_CHECKING:  # a class for type checkers alone
@@ -88,7 +88,7 @@ async def test_health_does_not_serve_while_warming_up_nor_while_draining() -> No
 async def test_an_error_carries_its_code_field_and_request_id_as_google_details(stub: AutocompleteAsyncStub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.CreateSession(pb.CreateSessionRequest(id="no spaces"), metadata=(("x-request-id", "r-1"),))
-    status = status_pb2.Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"])
+    status = status_of(error.value)
     info = detail(status, error_details_pb2.ErrorInfo())
     assert (info.reason, info.domain, info.metadata["field"]) == ("INVALID_ARGUMENT", "carousel", "id")
     assert detail(status, error_details_pb2.BadRequest()).field_violations[0].field == "id"
@@ -103,7 +103,7 @@ async def test_an_overloaded_server_says_when_to_retry() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await stub.CreateSession(pb.CreateSessionRequest())
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    status = status_pb2.Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"])
+    status = status_of(error.value)
     assert detail(status, error_details_pb2.RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
 
 
@@ -120,10 +120,8 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("data", "field"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
-async def test_a_malformed_message_is_an_invalid_argument(
-    channel: grpc.aio.Channel, data: bytes, field: str
-) -> None:
-    call = channel.unary_unary(f"/{SERVICE}/CreateSession")
+async def test_a_malformed_message_is_an_invalid_argument(channel: grpc.aio.Channel, data: bytes, field: str) -> None:
+    call = cast(Any, channel).unary_unary(f"/{SERVICE}/CreateSession")  # bytes as they are
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call(data)
     refused = refused_call(error.value)
@@ -132,7 +130,7 @@ async def test_a_malformed_message_is_an_invalid_argument(
 
 async def test_an_unknown_method_is_unimplemented(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await channel.unary_unary(f"/{SERVICE}/Nothing")(b"")
+        await cast(Any, channel).unary_unary(f"/{SERVICE}/Nothing")(b"")
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -121,8 +121,9 @@ async def test_what_is_in_flight_is_finished_before_the_process_ends() -> None:
         over_grpc = AutocompleteStub(channel).Edit(request)
         await asyncio.to_thread(model.waiting.wait, 10)
         async with asyncio.timeout(10):
-            while (await client.get(f"{http}/{session}")).json()["revision"] == 1:
-                await asyncio.sleep(0)  # until the edit is committed and waits for its suggestions
+            revision = 1
+            while revision == 1:  # until the edit is committed and waits for its suggestions
+                revision = (await client.get(f"{http}/{session}")).json()["revision"]
         stopping = asyncio.create_task(server.stop())
         await server.lifecycle.wait_draining()
         assert not over_rest.done()

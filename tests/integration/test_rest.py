@@ -229,7 +229,9 @@ async def test_pages_of_allowed_origins_may_call_and_read_the_answer() -> None:
 
 _JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=9), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 _KEYS = ("revision", "edit_id", "edits", "suggest", "units", "text", "id", "model")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import pytest
@@ -22,12 +22,16 @@ if TYPE_CHECKING:  # a class for type checkers alone
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+SERVICE = "carousel.v1.Autocomplete"
+_END = cast(Any, grpc.aio).EOF  # the stubs do not know it
+
+
 class Conversation:
     """One session and one open stream on it."""
 
     def __init__(self, stub: AutocompleteAsyncStub, session: str) -> None:
         self.stub, self.session = stub, session
-        self.call: Any = stub.Type()
+        self.call = cast(Any, stub.Type)()  # without an iterator: messages are written one by one
         self._revision = 1
         self._number = 0
 
@@ -55,7 +59,7 @@ class Conversation:
         """Half-close and read to the end."""
         await self.call.done_writing()
         events = []
-        while (event := await self.call.read()) is not grpc.aio.EOF:
+        while (event := await self.call.read()) is not _END:
             kind = event.WhichOneof("event")
             events.append((kind, getattr(event, kind)))
         return events
@@ -211,7 +215,7 @@ async def test_a_malformed_message_is_rejected_and_the_stream_stays_open(server:
     async with grpc.aio.insecure_channel(server.grpc) as channel:
         stub: AutocompleteAsyncStub = AutocompleteStub(channel)
         created = await stub.CreateSession(pb.CreateSessionRequest())
-        call = channel.stream_stream("/carousel.v1.Autocomplete/Type", response_deserializer=pb.TypeResponse.FromString)()
+        call = cast(Any, channel).stream_stream(f"/{SERVICE}/Type", response_deserializer=pb.TypeResponse.FromString)()
         await call.write(b"\xff\xff\xff")
         assert (await call.read()).WhichOneof("event") == "rejected"
         request = pb.TypeRequest(session_id=created.session.id, revision=1, edits=[pb.EditOperation(insert="a")])

@@ -1,4 +1,4 @@
-"""The model card, written from the manifest and from what `carousel evaluate --json` printed; nothing is copied by hand.
+"""The model card, written from the manifest and from what `carousel evaluate --json` printed; none of it by hand.
 
 ./carousel evaluate --model models/python --json | python -m model_export.model_card models/python > docs/model-card.md
 """
@@ -17,8 +17,8 @@ _INTRODUCTION = """\
 # Model card: {name}
 
 A byte-level LSTM language model: {layers} layers of {units} units, embedding {embedding}, {parameters:,} parameters. It
-reads text as UTF-8 bytes and predicts the next one; its whole memory of a text is h and c of each layer. It is shipped to
-complete Python source code as it is typed, and to show what Carousel does with a model of your own:
+reads text as UTF-8 bytes and predicts the next one; its whole memory of a text is h and c of each layer. It is shipped
+to complete Python source code as it is typed, and to show what Carousel does with a model of your own:
 `carousel train --corpus YOUR_CODE` makes one.
 """
 

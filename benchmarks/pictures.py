@@ -20,7 +20,9 @@ class Series:
     values: Sequence[float]
 
 
-def draw_distribution(path: Path, series: Sequence[Series], *, title: str, unit: str, caption: str) -> None:
+def draw_distribution(
+    path: Path, series: Sequence[Series], *, title: str, unit: str, share_of: str, caption: str
+) -> None:
     """The share of values up to each value, p50 and p99 marked. Raises ModuleNotFoundError without matplotlib."""
     import matplotlib
 
@@ -34,7 +36,7 @@ def draw_distribution(path: Path, series: Sequence[Series], *, title: str, unit:
         p50, p99 = percentile(ordered, 50), percentile(ordered, 99)
         (line,) = axes.step(ordered, shares, where="post", label=f"{one.name}: p50 {p50:.2f}, p99 {p99:.2f} {unit}")
         axes.plot([p50, p99], [0.5, 0.99], "o", color=line.get_color())
-    axes.set(xlabel=unit, ylabel="share of keystrokes", ylim=(0, 1.02), title=title, xscale="log")
+    axes.set(xlabel=unit, ylabel=f"share of {share_of}", ylim=(0, 1.02), title=title, xscale="log")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="lower right")
     figure.supxlabel(caption, fontsize=7)

@@ -80,6 +80,11 @@ class PtyScreen:
             pass
         return self.process.wait(timeout=max(deadline_s - time.monotonic(), 0.1))
 
+    def settle(self) -> None:
+        """Read until the program has written nothing for a moment, as a person looks up when the screen rests."""
+        while select.select([self._master], [], [], _STEP_S)[0] and self._read():
+            pass
+
     def _read(self) -> bool:
         """Take what the program wrote meanwhile; False once its terminal is closed."""
         readable, _, _ = select.select([self._master], [], [], _STEP_S)

@@ -58,7 +58,7 @@ def replay(
     latencies = Series("keystroke", [seconds * 1e3 for seconds in replayed.latencies_s])
 
     def draw(path: Path) -> None:
-        draw_distribution(path, [latencies], title=report.title, unit="ms", caption=caption)
+        draw_distribution(path, [latencies], title=report.title, unit="ms", share_of="keystrokes", caption=caption)
 
     conclude(report, as_json=json, folder=out if save else None, draw=draw)
 

@@ -13,12 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from carousel_client import CarouselError, Client, RetryPolicy, Session, Stop, SuggestOptions, Unavailable
-from service.bootstrap import StartFailed
 from service.greeting import reachable
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logs
 from service.terminal.application import build_application
-from service.terminal.local_server import model_of_this_process
 from service.terminal.typist import Typist
 
 _TIMEOUT_S = 3.0
@@ -83,18 +81,24 @@ def _open(
             print(f"no server answers at {target}; loading the model into this process", file=sys.stderr, flush=True)
         except CarouselError as error:
             _refuse(f"the server at {target} refused: {error}")
-    own = model_of_this_process(settings, model)
-    try:
-        addresses = stack.enter_context(own).addresses
-    except StartFailed as error:
-        _refuse(str(error))
-    client = stack.enter_context(
-        Client(reachable(addresses.host, addresses.grpc_port), timeout_s=_TIMEOUT_S, retry=_ONCE)
-    )
+    client = stack.enter_context(Client(_own_server(stack, settings, model), timeout_s=_TIMEOUT_S, retry=_ONCE))
     try:
         return client, client.session(text), "in this process"
     except CarouselError as error:
         _refuse(str(error))
+
+
+def _own_server(stack: ExitStack, settings: Settings, model: Path | None) -> str:
+    """The gRPC address of a server in this process, which lives as long as `stack`. Raises ModelFolderError."""
+    # Imported where they are needed: with a server elsewhere this program is there before the runtime could be loaded.
+    from service.bootstrap import StartFailed
+    from service.terminal.local_server import model_of_this_process
+
+    try:
+        addresses = stack.enter_context(model_of_this_process(settings, model)).addresses
+    except StartFailed as error:
+        _refuse(str(error))
+    return reachable(addresses.host, addresses.grpc_port)
 
 
 def _read(file: Path | None) -> str:

@@ -53,7 +53,11 @@ class LocalServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._loop is not None and self._stopping is not None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it in order and wait for that; once is enough, twice is fine."""
+        if self._thread.is_alive() and self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_S)
 

@@ -13,7 +13,7 @@ STYLE = {
     "ghost": "#808080",
     "bar": "reverse",
     "panel": "#808080",
-    "chosen": "#ffffff",
+    "chosen": "bold",
 }
 HELP = "Tab accept  \u2192 word  \u2191\u2193 choose  Ctrl-Z undo  Ctrl-Q quit"
 
@@ -37,7 +37,7 @@ def panel_pieces(editor: Editor) -> list[Piece]:
     pieces: list[Piece] = []
     for index, ghost in enumerate(editor.ghosts):
         chosen = index == editor.chosen
-        style = "class:panel,chosen" if chosen else "class:panel"
+        style = "class:chosen" if chosen else "class:panel"
         pieces.append((style, f" {'>' if chosen else ' '} {_percent(ghost)}  {_one_line(ghost.text)}\n"))
     return pieces
 

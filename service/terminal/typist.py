@@ -66,6 +66,11 @@ class Typist:
         """The name of the model that suggests."""
         return self._session.model.name
 
+    @property
+    def session_id(self) -> str:
+        """The session that holds the text now."""
+        return self._session.id
+
     def start(self) -> None:
         """Open the stream and ask for the first suggestions. Events arrive through `post` from now on."""
         self._open_stream()

@@ -84,13 +84,13 @@ class TypingStream:
     def send(self, *edits: Edit, suggest: SuggestOptions | None = None, timeout_s: float = 5.0) -> str:
         """Send edits (none: only ask for suggestions); the edit id by which events tell of them.
 
-        Waits only while the server owes answers for as many edits as the stream may hold. Raises DeadlineExceeded if
-        that takes longer than `timeout_s`, Unavailable if the stream has ended, InvalidArgument for what cannot be
-        sent; nothing was sent then.
+        Waits only while as many edits as the stream may hold are unanswered; an answer counts when it is iterated.
+        Raises DeadlineExceeded if that takes longer than `timeout_s`, Unavailable if the stream has ended,
+        InvalidArgument for what cannot be sent; nothing was sent then.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended or self._state.unanswered < self._most, timeout_s):
-                raise DeadlineExceeded(f"the server has left {self._most} edits unanswered for {timeout_s} s")
+                raise DeadlineExceeded(f"{self._most} edits are unanswered after {timeout_s} s: iterate the stream")
             if self._ended or self._finished:
                 raise Unavailable("the stream has ended; open another one")
             request = self._state.request(edits, suggest)

@@ -15,43 +15,17 @@ compute the same sums, and one graph serves both. docs/decisions/003-graphs.md h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto
 
 from model_export.errors import ExportError
 from model_export.graphs import contract
 from model_export.graphs.building import GraphBuilder, serialize, tensor
+from model_export.graphs.quantization import HIDDEN_STEPS, QuantizedMatrix, quantize
 from model_export.weights import Array, LanguageModelWeights
 from service.model.manifest import StateTensor
 
 ZERO_POINT = 128
-HIDDEN_STEPS = 127  # h is a multiple of 1/127
-WEIGHT_LIMIT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizedMatrix:
-    """values: int8 [inputs, outputs] within +-64.  scale: float32 [outputs]; weight = value * scale."""
-
-    values: NDArray[np.int8]
-    scale: Array
-
-    @property
-    def product_scale(self) -> Array:
-        """What an int32 sum over quantized h is multiplied by: float32 [outputs]."""
-        return (self.scale / np.float32(HIDDEN_STEPS)).astype(np.float32)
-
-
-def quantize(weights: Array) -> QuantizedMatrix:
-    """Quantize [outputs, inputs] symmetrically, one scale per output; an all-zero row stays zero."""
-    largest = np.abs(weights).max(axis=1)
-    scale = np.where(largest > 0, largest / WEIGHT_LIMIT, 1).astype(np.float32)
-    scale = np.maximum(scale, np.finfo(np.float32).tiny)
-    values = np.clip(np.rint(weights / scale[:, None]), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
-    return QuantizedMatrix(np.ascontiguousarray(values.T), scale)
 
 
 def token_table(weights: LanguageModelWeights) -> Array:

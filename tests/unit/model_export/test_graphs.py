@@ -17,6 +17,7 @@ from model_export.evaluation import evaluate
 from model_export.graph_session import GraphSession, StateArrays, open_session
 from model_export.graphs import contract, fp32, int8
 from model_export.graphs.building import GraphBuilder, serialize, tensor
+from model_export.graphs.quantization import WEIGHT_LIMIT, quantize
 from model_export.isolation import check_steps_equal_chunks
 from model_export.language_model import LanguageModelConfig
 from model_export.parity import check_against_torch
@@ -161,14 +162,17 @@ def test_integer_products_are_exact_at_the_extremes(seed: int, inputs: int, kind
     assert (sums == (h.astype(np.int64) - int8.ZERO_POINT) @ values.astype(np.int64)).all()
 
 
-def test_quantized_weights_stay_within_64_and_within_half_a_step() -> None:
-    weights = np.random.default_rng(0).standard_normal((7, 33)).astype(np.float32)
+def test_quantized_weights_stay_within_64_and_lose_less_than_plain_rounding() -> None:
+    weights = np.random.default_rng(0).standard_normal((7, 333)).astype(np.float32)
     weights[3] = 0
     weights[4] = 1e-40
-    matrix = int8.quantize(weights)
-    assert np.abs(matrix.values).max() == int8.WEIGHT_LIMIT
-    assert (np.abs(matrix.values.T * matrix.scale[:, None] - weights) <= matrix.scale[:, None] * 0.501).all()
+    weights[5, 0] = 30  # one large weight must not coarsen all others without need
+    matrix = quantize(weights)
+    assert np.abs(matrix.values).max() == WEIGHT_LIMIT
     assert not matrix.values[:, 3].any() and np.isfinite(matrix.scale).all()
+    plain = np.maximum(np.abs(weights).max(axis=1, keepdims=True) / WEIGHT_LIMIT, np.finfo(np.float32).tiny)
+    loss = ((matrix.values.T * matrix.scale[:, None] - weights) ** 2).sum(axis=1)
+    assert (loss <= ((np.rint(weights / plain) * plain - weights) ** 2).sum(axis=1) * 1.0001).all()
 
 
 def test_int8_predicts_like_fp32() -> None:

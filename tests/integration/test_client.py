@@ -17,6 +17,7 @@ from carousel_client import (
     Client,
     DeadlineExceeded,
     Delete,
+    Event,
     Insert,
     Internal,
     InvalidArgument,
@@ -204,7 +205,7 @@ class LosingProxy:
     def service(self, details: Any) -> Any:
         async def pass_on(request: bytes, context: Any) -> bytes:
             try:
-                answer: bytes = await self._channel.unary_unary(details.method)(request)
+                answer: bytes = await self._channel.unary_unary(details.method, None, None)(request)
             except grpc.aio.AioRpcError as error:
                 await context.abort(error.code(), error.details(), tuple(error.trailing_metadata()))
             name = details.method.rpartition("/")[2]
@@ -259,7 +260,7 @@ async def test_something_that_is_no_carousel_is_not_taken_for_one() -> None:
     await server.stop(None)
 
 
-def typed(session: Session, text: str) -> list[object]:
+def typed(session: Session, text: str) -> list[Event]:
     """The events of typing `text` on a stream without waiting in between; one thread sends, this one reads."""
 
     def send() -> None:

@@ -16,8 +16,6 @@ CarouselError
 
 from __future__ import annotations
 
-from typing import Protocol, cast
-
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo  # type: ignore[import-untyped]  # it ships no types
@@ -122,25 +120,16 @@ _BY_STATUS: dict[grpc.StatusCode, type[CarouselError]] = {
 }
 
 
-class _FailedCall(Protocol):
-    """What grpc's errors, sync and async, offer; their common base class promises nothing."""
-
-    def code(self) -> grpc.StatusCode: ...
-    def details(self) -> str | None: ...
-    def trailing_metadata(self) -> object: ...
-
-
 def error_of_call(failure: grpc.RpcError) -> CarouselError:
-    """The typed error of a call that failed, whoever made it fail."""
-    failed = cast("_FailedCall", failure)
-    for key, value in cast("list[tuple[str, bytes]]", list(failed.trailing_metadata() or ())):  # type: ignore[call-overload]  # a different type in each of grpc's two worlds, iterable in both
-        if key == _DETAILS_TRAILER:
+    """The typed error of a call that failed, whoever made it fail; `failure` is of grpc's sync or async world."""
+    for key, value in failure.trailing_metadata() or ():
+        if key == _DETAILS_TRAILER and isinstance(value, bytes):
             try:
                 return error_of_status(Status.FromString(value))
             except DecodeError:
                 break  # somebody else's details: the status is what is left
-    error = _BY_STATUS.get(failed.code(), Internal)
-    return error(f"{failed.code().name}: {failed.details() or 'no details'}")
+    error = _BY_STATUS.get(failure.code(), Internal)
+    return error(f"{failure.code().name}: {failure.details() or 'no details'}")
 
 
 def error_of_status(status: Status) -> CarouselError:

@@ -24,7 +24,9 @@ from carousel_client import (
 )
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.messages import create_call, edit_call, event_of, get_call, type_request
-from service.transport.grpc.messages import edit_command
+from service.sessions.commands import EditSession
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as server_pb
+from service.transport.grpc.messages import decode, edit_command
 
 
 def request_of(*edits: Edit, suggest: SuggestOptions | None = None, units: Units = Units.CODEPOINT) -> pb.EditRequest:
@@ -33,9 +35,21 @@ def request_of(*edits: Edit, suggest: SuggestOptions | None = None, units: Units
     return request
 
 
+def as_the_server_reads(request: pb.EditRequest) -> EditSession:
+    return edit_command(decode(server_pb.EditRequest, request.SerializeToString()))
+
+
 def test_every_edit_reaches_the_server_as_the_edit_that_it_is() -> None:
-    ours = [Insert("é"), Delete(2), Replace(1, 3, "x"), MoveCursor(4), UndoTo(5), Accept("a"), Accept("b", 0)]
-    command = edit_command(request_of(*ours, units=Units.UTF16))
+    ours: list[Edit] = [
+        Insert("é"),
+        Delete(2),
+        Replace(1, 3, "x"),
+        MoveCursor(4),
+        UndoTo(5),
+        Accept("a"),
+        Accept("b", 0),
+    ]
+    command = as_the_server_reads(request_of(*ours, units=Units.UTF16))
     # The server's values are other classes with the same names and fields: neither distribution imports the other.
     assert [repr(edit) for edit in command.edits] == [repr(edit) for edit in ours]
     assert (command.revision, command.edit_id, command.units.value) == (7, "e-1", "utf16")
@@ -43,10 +57,10 @@ def test_every_edit_reaches_the_server_as_the_edit_that_it_is() -> None:
 
 @pytest.mark.parametrize("stop", Stop)
 def test_what_is_left_out_of_the_options_is_the_servers_default(stop: Stop) -> None:
-    asked = edit_command(request_of(suggest=SuggestOptions(stop=stop))).suggest
+    asked = as_the_server_reads(request_of(suggest=SuggestOptions(stop=stop))).suggest
     assert asked is not None
     assert (asked.count, asked.max_bytes, asked.stop.value) == (3, 48, stop.value)
-    assert edit_command(request_of()).suggest is None
+    assert as_the_server_reads(request_of()).suggest is None
 
 
 def test_a_message_of_a_stream_says_the_same_as_a_lone_request() -> None:

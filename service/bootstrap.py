@@ -30,6 +30,7 @@ from service.sessions.stores.memory import MemoryStore
 from service.settings import CapacityConfig, ListenConfig, Settings, TransportConfig
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import EngineMetrics, Metrics, RequestMetrics, serve_metrics
+from service.telemetry.timed_store import TimedStore
 from service.transport.caller import TenantResolver
 from service.transport.grpc.server import GrpcServer
 from service.transport.http.app import create_app
@@ -127,7 +128,7 @@ class Server:
     def _open_sessions(self, suggester: EngineSuggester) -> Sessions:
         sessions = Sessions(
             {self._identity.name: suggester},
-            MemoryStore(),
+            TimedStore(MemoryStore(), self.metrics.store_duration),
             new_id=lambda: secrets.token_hex(16),
             new_incarnation=lambda: secrets.randbits(63),
             limits=Limits(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, Protocol
 
 Facade = Literal["grpc", "rest"]
 
 OK = "OK"
 CANCELLED = "CANCELLED"  # the caller went away
+
+
+def level_of(code: str) -> int:
+    """How loud a call is logged: there is one for every keystroke, so only what went wrong is heard by default."""
+    return logging.DEBUG if code in (OK, CANCELLED) else logging.INFO
 
 
 class RequestObserver(Protocol):

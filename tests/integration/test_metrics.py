@@ -19,6 +19,7 @@ NAMES = {
     "carousel_model_steps_total",
     "carousel_tree_lookups_total",
     "carousel_state_bytes",
+    "carousel_store_duration_seconds_bucket",
 }
 
 
@@ -47,6 +48,7 @@ async def test_every_name_is_there_and_requests_are_counted_by_facade_operation_
     assert count("rest", "CreateSession", "OK") == 1
     assert count("rest", "Edit", "REVISION_CONFLICT") == 1
     assert count("grpc", "Edit", "OK") == 1
+    assert samples["carousel_store_duration_seconds_count", (("op", "append"),)] == 1
     assert samples["carousel_sessions", ()] == 1
     assert samples["carousel_model_steps_total", ()] > 0
     assert samples["carousel_state_bytes", ()] > 0

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,15 @@ import pytest
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from tests.integration.servers import GatedModel, make_server
+from tests.unit.runtime.test_onnx_model import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
+FREE_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @dataclass
@@ -49,14 +56,18 @@ class Process:
         return self.popen.wait(timeout=30)
 
 
+def process(*flags: str) -> AbstractContextManager[Process]:
+    return started("-m", "tests.integration.serve_fake_model", *flags)
+
+
 @contextmanager
-def process(*flags: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.integration.serve_fake_model", *flags]
+def started(*arguments: str) -> Iterator[Process]:
+    command = [sys.executable, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as popen:
         try:
-            started = Process(popen)
-            started.read_until("serving")
-            yield started
+            server = Process(popen)
+            server.read_until("serving")
+            yield server
         finally:
             popen.kill()
 
@@ -80,6 +91,16 @@ def test_start_up_prints_where_to_call_what_is_kept_and_a_line_that_answers_with
         answer = httpx.post(url, content=body, headers={name: value})
         assert answer.status_code == 201
         assert answer.json()["suggestions"]
+        assert server.end() == 0
+
+
+def test_carousel_serve_serves_the_model_folder_that_it_is_given(model_folder: Path) -> None:
+    flags = ("--model", str(model_folder), "--log-format", "json", *FREE_PORTS)
+    with started("-m", "service.cli", "serve", *flags) as server:
+        url = f"http://127.0.0.1:{json.loads(server.lines[-1])['http_port']}/v1/sessions"
+        answer = httpx.post(url, json={"text": "import os\n", "suggest": {"stop": "none", "max_bytes": 8}}).json()
+        assert answer["model"]["name"] == "tiny"
+        assert answer["suggestions"]
         assert server.end() == 0
 
 
@@ -149,14 +170,14 @@ async def test_a_call_that_does_not_end_is_cut_off_after_the_grace() -> None:
     model.gate.set()
 
 
-@pytest.mark.parametrize("flag", ["grpc-port", "http-port", "metrics-port"])
-def test_a_port_in_use_is_one_line_that_names_the_flag(flag: str) -> None:
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port", "--metrics-port"])
+def test_a_port_in_use_is_one_line_that_names_the_flag(flag: str, model_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "tests.integration.serve_fake_model", f"{flag.replace('-', '_')}={port}"]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    last = ended.stderr.strip().splitlines()[-1]
-    assert f"StartFailed: --{flag}: cannot listen on 127.0.0.1:{port}: Address already in use" in last
+        ended = carousel("serve", "--model", str(model_folder), *FREE_PORTS, flag, str(port))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"carousel: {flag}: cannot listen on 127.0.0.1:{port}: Address already in use")
 
 
 def test_a_folder_that_is_no_model_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -165,6 +186,17 @@ def test_a_folder_that_is_no_model_is_one_line_and_exit_code_2(tmp_path: Path) -
     (line,) = ended.stderr.splitlines()
     assert line.startswith("carousel: ")
     assert "is not a model folder" in line
+
+
+def test_a_graph_that_is_not_the_manifests_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    graph = next(folder.glob("*int8*.onnx"))
+    data = graph.read_bytes()
+    graph.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    ended = carousel("serve", "--model", str(folder))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "sha256" in line
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from service.transport.grpc.failures import DETAILS_HEADER, status_of
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.messages import decode
 from service.transport.lifecycle import Lifecycle
-from service.transport.observer import CANCELLED, OK, RequestObserver
+from service.transport.observer import CANCELLED, OK, RequestObserver, level_of
 from service.transport.statuses import STATUSES, code_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Autocomplete"]
@@ -133,7 +133,7 @@ class CallGuard:
                 seconds = self._clock() - began
                 if not streaming:  # a stream reports each of its edits
                     self._observer.request("grpc", name, code, seconds)
-                self._log.debug("call", operation=name, code=code, seconds=round(seconds, 6))
+                self._log.log(level_of(code), "call", operation=name, code=code, seconds=round(seconds, 6))
 
 
 def _serialize(message: Message) -> bytes:

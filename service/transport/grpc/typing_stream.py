@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+import structlog
+
 from service.errors import CarouselError, InvalidArgument, Unavailable
 from service.sessions.answers import Committed
 from service.sessions.commands import Suggested
@@ -51,6 +53,7 @@ class Typing:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions, self.lifecycle, self.observer, self.clock = sessions, lifecycle, observer, clock
+        self.log = structlog.stdlib.get_logger("carousel.grpc")
         self._commits: set[asyncio.Task[Committed]] = set()
 
     async def serve(self, requests: Requests, call: Call, context: Context) -> None:
@@ -137,6 +140,7 @@ class _Stream:
             self._bound = True
         except CarouselError as error:
             code = code_of(error).value
+            self._typing.log.info("an edit was rejected", operation="Type", code=code)
             status = status_of(error, self._call.request_id)
             answer = pb.TypeResponse(rejected=pb.Rejection(edit_id=accepted.edit_id, error=status))
         async with self._writing:

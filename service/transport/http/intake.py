@@ -16,7 +16,7 @@ from service.transport.caller import REQUEST_ID_HEADER, request_id
 from service.transport.http.door import Door
 from service.transport.http.problems import CODE_HEADER, framework_problem, problem_of
 from service.transport.lifecycle import Lifecycle
-from service.transport.observer import CANCELLED, OK, RequestObserver
+from service.transport.observer import CANCELLED, OK, RequestObserver, level_of
 
 _TOO_LARGE = 413
 
@@ -56,7 +56,13 @@ class Intake:
             finally:
                 seconds = self._clock() - began
                 self._observer.request("rest", _operation(scope), answer.code, seconds)
-                self._log.debug("request", operation=_operation(scope), code=answer.code, seconds=round(seconds, 6))
+                self._log.log(
+                    level_of(answer.code),
+                    "call",
+                    operation=_operation(scope),
+                    code=answer.code,
+                    seconds=round(seconds, 6),
+                )
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer, id_: str) -> None:
         try:

@@ -16,6 +16,9 @@ CarouselError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo  # type: ignore[import-untyped]  # it ships no types
@@ -122,7 +125,9 @@ _BY_STATUS: dict[grpc.StatusCode, type[CarouselError]] = {
 
 def error_of_call(failure: grpc.RpcError) -> CarouselError:
     """The typed error of a call that failed, whoever made it fail; `failure` is of grpc's sync or async world."""
-    for key, value in failure.trailing_metadata() or ():
+    # Named tuples in the one world, plain ones in the other: pairs in both.
+    trailers = cast("Iterable[tuple[str, str | bytes]]", failure.trailing_metadata() or ())
+    for key, value in trailers:
         if key == _DETAILS_TRAILER and isinstance(value, bytes):
             try:
                 return error_of_status(Status.FromString(value))

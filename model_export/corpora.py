@@ -94,7 +94,7 @@ class Statistics:
             "train_bytes": self.train_bytes,
             "held_out_documents": self.held_out_documents,
             "held_out_bytes": self.held_out_bytes,
-            "skipped": dict(sorted(self.skipped.items())),
+            "skipped": {str(why): count for why, count in sorted(self.skipped.items())},
         }
 
 

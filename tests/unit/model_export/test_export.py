@@ -34,6 +34,7 @@ def test_a_checkpoint_becomes_a_folder_with_its_history(tmp_path: Path) -> None:
     assert manifest.training is not None
     assert manifest.training.command == "carousel train --corpus tiny"
     assert manifest.training.corpora[0].train_documents == 5
+    assert manifest.training.corpora[0].skipped == {"empty": 2}
     assert manifest.architecture["units"] == 12
     for graph in manifest.graphs.values():
         assert 0 < len(read_graph(tmp_path / "model", graph)) == graph.bytes

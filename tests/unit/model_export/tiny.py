@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import torch
 
 from model_export import state_dicts
-from model_export.corpora import Corpus, Document, Statistics
+from model_export.corpora import Corpus, Document, Skip, Statistics
 from model_export.language_model import LanguageModel, LanguageModelConfig
 from model_export.state_dicts import TorchTensors
 from model_export.training.loop import TrainingConfig
@@ -42,7 +43,7 @@ def text(words: int, *, seed: int) -> bytes:
 def corpus(*, documents: int = 6, words: int = 60) -> Corpus:
     """A corpus in memory, the last document held out."""
     made = [Document("tiny", f"{i}.txt", text(words, seed=i)) for i in range(documents)]
-    statistics = Statistics("tiny", "nowhere")
+    statistics = Statistics("tiny", "nowhere", skipped=Counter({Skip.EMPTY: 2}))
     statistics.count(made[:-1], made[-1:])
     return Corpus(tuple(made[:-1]), tuple(made[-1:]), (statistics,))
 

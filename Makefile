@@ -113,13 +113,16 @@ help: ## this list
 
 # --- environments -----------------------------------------------------------------------------------------------------
 
-# The interpreters depend on nothing: an environment is updated in place, and made anew only if it is gone.
-.venv/bin/python .venv-dev/bin/python:
-	@python="$$(.ci/find-python $(PYTHON))"; \
-	echo "making $(@D:/bin=) with $$python"; \
-	"$$python" -m venv --clear $(@D:/bin=)
+# An environment whose Python is gone, after a system's upgrade say, is made anew; otherwise it is updated in place.
+$(shell for made in .venv/.made .venv-dev/.made; do [[ -x $${made%.made}bin/python ]] || rm -f "$$made"; done)
 
-.venv/.serving: $(SOURCES_OF_ENVIRONMENTS) | .venv/bin/python
+.venv/.made .venv-dev/.made:
+	@python="$$(.ci/find-python $(PYTHON))"; \
+	echo "making $(@D) with $$python"; \
+	"$$python" -m venv --clear $(@D)
+	@touch $@
+
+.venv/.serving: $(SOURCES_OF_ENVIRONMENTS) | .venv/.made
 	@echo "installing what serving needs into .venv"
 	@.venv/bin/python $(PIP) --editable . --editable ./client
 	@touch $@
@@ -129,7 +132,7 @@ help: ## this list
 	@.venv/bin/python $(PIP) --editable '.[train]' --editable ./client
 	@touch $@
 
-.venv-dev/.complete: $(SOURCES_OF_ENVIRONMENTS) | .venv-dev/bin/python
+.venv-dev/.complete: $(SOURCES_OF_ENVIRONMENTS) | .venv-dev/.made
 	@echo "installing what checks and tests need into .venv-dev; torch is large"
 	@.venv-dev/bin/python $(PIP) --no-compile --editable '.[train,dev]' --editable ./client
 	@touch $@

@@ -187,7 +187,19 @@ def serve(settings: Settings) -> None:
     """
     configure_logs(settings.log().level, settings.log().format)
     wanted = settings.model_to_load()
-    model = load_model(wanted.folder, wanted.precision or "auto", wanted.threads)
+    model = load_model(
+        wanted.folder,
+        wanted.precision or "auto",
+        wanted.threads,
+        allow_batch_dependent=wanted.allow_batch_dependent,
+    )
+    if model.batch_dependence is not None:
+        structlog.stdlib.get_logger("carousel").warning(
+            "THE ROWS OF THIS MODEL DEPEND ON EACH OTHER: what one person types changes what another is shown",
+            model=model.identity.name,
+            found=model.batch_dependence,
+            way_out="serve a graph of `carousel export`, without --allow-batch-dependent",
+        )
     run(settings, model, model.identity)
 
 

@@ -60,11 +60,12 @@ class TransportConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Which graph of which folder to load, and how many threads one step may use."""
+    """Which graph of which folder to load, how many threads a step may use, and whether its rows may touch."""
 
     folder: Path
     precision: Literal["fp32", "int8"] | None
     threads: int
+    allow_batch_dependent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
         default=None, description="Which graph of the folder to serve; int8 where there is one by default."
     )
     threads: int = Field(default=1, ge=1, le=64, description="Threads of one model step.")
+    allow_batch_dependent: bool = Field(
+        default=False,
+        description="Serve a graph whose rows depend on each other: what one types changes what another is shown.",
+    )
     store: str = Field(default=MEMORY_STORE, description="Where sessions are kept: memory:.")
     api_keys_file: Path | None = Field(default=None, description="File of API keys.")
     trust_tenant_header: bool = Field(
@@ -177,7 +182,7 @@ class Settings(BaseSettings):
 
     def model_to_load(self) -> ModelConfig:
         """The part for the runtime."""
-        return ModelConfig(self.model, self.precision, self.threads)
+        return ModelConfig(self.model, self.precision, self.threads, self.allow_batch_dependent)
 
     def capacity(self) -> CapacityConfig:
         """The part for the sessions and the engine."""

@@ -3,6 +3,7 @@
 The session's options are chosen for a server whose rows are many and small. One intra-op thread unless more are asked
 for, because the batch is the parallelism and more cores are more replicas; no spinning, because a spinning thread burns
 the core that the event loop needs; one op at a time, because the graph is a chain.
+docs/decisions/010-int8-and-its-proof.md has the measurements.
 """
 
 from __future__ import annotations
@@ -19,42 +20,57 @@ from numpy.typing import NDArray
 from service.engine.ports import ModelError, States, StateShape, StepResult
 from service.engine.requests import ModelIdentity
 from service.model.manifest import Graph, Manifest, ModelFolderError, Precision, StateTensor, read_graph, read_manifest
+from service.runtime.onnx_file import NotOnnx, OnnxSummary, summarize
+from service.runtime.promise import Alone, Difference, compare_in_batches, draw_texts, read_alone
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {"float32": np.dtype(np.float32), "uint8": np.dtype(np.uint8)}
 _ORT_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
-_PROBE_TOKENS = 24
 _PROBE_ROWS = 3
+_PROBE_SEED = 2000
+_INSTEAD = (
+    "Serve a graph of `carousel export`, whose rows cannot touch each other; or, if everybody on this server may learn "
+    "what everybody types, give --allow-batch-dependent"
+)
 
 
 class OnnxStepModel:
-    """One graph of a model folder, ready to step. One thread at a time; releases the interpreter lock while it runs."""
+    """One graph of a model folder, ready to step. One thread at a time; releases the interpreter lock while it runs.
+
+    `state_names` are those of the states' outputs. `difference` is where the probe at load found that a row is not
+    itself in a batch, and `batch_dependence` says it in words; both are None for a graph that keeps the promise.
+    """
+
+    batch_dependence: str | None = None
 
     def __init__(self, manifest: Manifest, graph: Graph, session: ort.InferenceSession, threads: int) -> None:
-        """Wrap a session whose tensors were checked; use `load_model`."""
+        """Wrap a session whose tensors were checked, and probe it; use `load_model`. Raises ModelError."""
         self._graph, self._session = graph, session
         self.shapes: Sequence[StateShape] = [StateShape(s.width, _DTYPES[s.dtype], s.initial) for s in graph.states]
         self.top_k = manifest.top_k
         self.vocabulary_size = manifest.vocabulary_size
         self.start_token = manifest.start_token
         self.separator_token = manifest.separator_token
-        self._state_outputs = [s.output for s in graph.states]
+        self.state_names = [s.output for s in graph.states]
         self._heads = [graph.top_tokens, graph.top_log_probabilities]
-        self.identity = ModelIdentity(manifest.name, manifest.digest(), self._probe(manifest.digest(), threads))
+        alone, self.difference = _probe(self)
+        self.identity = ModelIdentity(manifest.name, manifest.digest(), _numerics_id(manifest.digest(), threads, alone))
 
     def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
-        """Feed a chunk to every row; see `engine.ports.StepModel`."""
+        """Feed a chunk to every row; see `engine.ports.StepModel`. Refuses states that lead to NaN, too."""
         graph = self._graph
         feeds: dict[str, NDArray[np.generic]] = {
             graph.tokens: tokens,
             graph.positions: np.array([len(tokens) - 1], np.int64),
         }
         feeds.update((s.input, state) for s, state in zip(graph.states, states, strict=True))
-        wanted = [*self._state_outputs, *self._heads, *([graph.log_probabilities] if all_probabilities else ())]
+        wanted = [*self.state_names, *self._heads, *([graph.log_probabilities] if all_probabilities else ())]
         try:
             outputs = self._session.run(wanted, feeds)
-        except Exception as error:  # noqa: BLE001 -- onnxruntime's many errors have no base but this
+        except Exception as error:  # onnxruntime's many errors have no base but this
             raise ModelError(f"{graph.file} refused a batch of {tokens.shape} tokens: {error}") from error
-        after = len(self._state_outputs)
+        after = len(self.state_names)
+        if not np.isfinite(outputs[after + 1]).all():  # only states that no text leads to can do this
+            raise ModelError(f"{graph.file}: log-probabilities of a batch of {tokens.shape} tokens are not finite")
         return StepResult(
             states=outputs[:after],
             top_tokens=outputs[after][0],
@@ -66,48 +82,33 @@ class OnnxStepModel:
         """The states before the start token, one array [rows, width] per recurrent tensor."""
         return [np.full((rows, s.width), s.initial, s.dtype) for s in self.shapes]
 
-    def _probe(self, digest: str, threads: int) -> str:
-        """Check the promise on a fixed input and hash its results into the numerics id.
 
-        The same tokens are fed to one row step by step, and to several rows as one chunk beside other text. Both must
-        end in the same bits. They cannot if the state tensors are paired wrongly, or if a row depends on its batch.
-        """
-        tokens = np.random.default_rng(2000).integers(0, self.vocabulary_size, (_PROBE_TOKENS, _PROBE_ROWS))
-        tokens[0] = self.start_token
-        together = self.step(tokens, self.initial_states(_PROBE_ROWS), all_probabilities=True)
-        states: States = self.initial_states(1)
-        for token in tokens[:, :1]:
-            alone = self.step(token[:, None], states, all_probabilities=True)
-            states = alone.states
-        found = hashlib.sha256(f"{digest}\n{ort.__version__}\n{threads}\n".encode())
-        names = [*self._state_outputs, self._graph.log_probabilities]
-        pairs = zip(
-            names,
-            [*alone.states, alone.log_probabilities],
-            [*together.states, together.log_probabilities],
-            strict=True,
-        )
-        for name, one, many in pairs:
-            if one is None or many is None or not np.isfinite(np.asarray(many, np.float64)).all():
-                raise ModelFolderError(
-                    f"{self._graph.file}: output {name!r} is not finite after {_PROBE_TOKENS} tokens"
-                )
-            if np.asarray(one)[0].tobytes() != np.asarray(many)[0].tobytes():
-                raise ModelFolderError(
-                    f"{self._graph.file}: output {name!r} depends on the batch or on the chunking: one row fed byte by "
-                    "byte and the same row in a batch of chunks end in different bits. Either manifest.json pairs the "
-                    "state tensors wrongly (check `states`: each output must be fed back to its own input), or the "
-                    "graph quantizes over the whole batch and cannot be served safely; export it again"
-                )
-            found.update(np.ascontiguousarray(many).tobytes())
-        return found.hexdigest()[:16]
+def _probe(model: OnnxStepModel) -> tuple[Alone, Difference | None]:
+    """What a few fixed rows give alone, and whether they give the same in batches and chunks. Raises ModelError."""
+    generator = np.random.default_rng(_PROBE_SEED)
+    alone = read_alone(model, draw_texts(model, _PROBE_ROWS, generator), model.state_names)
+    return alone, compare_in_batches(model, alone, generator, max_rows=_PROBE_ROWS).difference
 
 
-def load_model(folder: Path, precision: Precision | Literal["auto"] = "auto", threads: int = 1) -> OnnxStepModel:
+def _numerics_id(digest: str, threads: int, alone: Alone) -> str:
+    found = hashlib.sha256(f"{digest}\n{ort.__version__}\n{threads}\n".encode())
+    found.update(alone.fingerprint())
+    return found.hexdigest()[:16]
+
+
+def load_model(
+    folder: Path,
+    precision: Precision | Literal["auto"] = "auto",
+    threads: int = 1,
+    *,
+    allow_batch_dependent: bool = False,
+) -> OnnxStepModel:
     """Load one graph of a model folder: int8 if it is there and nothing else was asked for, else fp32.
 
-    Digests are checked before the file is parsed, tensors against the manifest after, and the same-bits promise by a
-    probe. Raises ModelFolderError that says what does not match.
+    Digests are checked before the file is parsed, its weights and operators before onnxruntime sees it, its tensors
+    against the manifest after, and the same-bits promise by a probe. Raises ModelFolderError that says what does not
+    match. With `allow_batch_dependent`, a graph whose rows depend on each other is loaded all the same, and its
+    `batch_dependence` says how.
     """
     manifest = read_manifest(folder)
     if precision == "auto":
@@ -116,6 +117,20 @@ def load_model(folder: Path, precision: Precision | Literal["auto"] = "auto", th
     if graph is None:
         raise ModelFolderError(f"{folder} has no {precision} graph, only {', '.join(sorted(manifest.graphs))}")
     data = read_graph(folder, graph)
+    summary = _check_file(folder / graph.file, precision, graph, data)
+    session = _open_session(folder / graph.file, data, threads)
+    _check_tensors(graph, manifest, session)
+    try:
+        model = OnnxStepModel(manifest, graph, session, threads)
+    except ModelError as error:
+        raise ModelFolderError(f"{folder / graph.file} fails on a first batch: {error}") from error
+    model.batch_dependence = _batch_dependence(graph, summary, model.difference)
+    if model.batch_dependence is not None and not allow_batch_dependent:
+        raise ModelFolderError(f"{model.batch_dependence}. {_INSTEAD}")
+    return model
+
+
+def _open_session(path: Path, data: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -123,14 +138,52 @@ def load_model(folder: Path, precision: Precision | Literal["auto"] = "auto", th
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 -- onnxruntime's many errors have no base but this
-        raise ModelFolderError(f"{folder / graph.file} is not a graph that onnxruntime runs: {error}") from error
-    _check_tensors(graph, manifest, session)
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's many errors have no base but this
+        raise ModelFolderError(f"{path} is not a graph that onnxruntime runs: {error}") from error
+
+
+def _check_file(path: Path, precision: Precision, graph: Graph, data: bytes) -> OnnxSummary:
+    """What the file says of itself: weights that are numbers and in this file, and integers where int8 is claimed."""
     try:
-        return OnnxStepModel(manifest, graph, session, threads)
-    except ModelError as error:
-        raise ModelFolderError(f"{folder / graph.file} fails on a first batch: {error}") from error
+        summary = summarize(data)
+    except NotOnnx as error:
+        raise ModelFolderError(f"{path} is not a graph: {error}") from error
+    if summary.external:
+        raise ModelFolderError(f"{path} keeps {summary.external[0]!r} in another file; a graph must be whole")
+    if summary.not_finite:
+        raise ModelFolderError(
+            f"{path}: the weight {summary.not_finite[0]!r} is not finite (NaN or infinities); export an earlier "
+            "checkpoint, or train again with a lower learning rate"
+        )
+    floats = sorted({s.input for s in graph.states if s.role == "hidden" and s.dtype == "uint8"})
+    if precision == "int8" and not summary.multiplies_integers:
+        raise ModelFolderError(
+            f"manifest.json says that {graph.file} is int8"
+            + (f" and that {', '.join(floats)} are uint8" if floats else "")
+            + ", but the graph multiplies no integers: it is fp32; name it so in manifest.json, or export it again"
+        )
+    return summary
+
+
+def _batch_dependence(graph: Graph, summary: OnnxSummary, difference: Difference | None) -> str | None:
+    """How a row depends on the rows beside it; None if it does not.
+
+    Raises ModelFolderError if it is not the neighbours that make the difference: nobody can have meant that.
+    """
+    if difference is None and not summary.looks_at_all_rows:
+        return None
+    if difference is not None and not difference.on_neighbours:
+        raise ModelFolderError(
+            f"{graph.file}: {difference}. Most likely manifest.json pairs the state tensors wrongly (check `states`: "
+            "each output must be fed back to its own input); a graph whose chunks add in another order than its "
+            "steps does this, too. Export it again"
+        )
+    # The probe is short, and need not meet the rows that show what an operator does.
+    shown = f"{difference}. " if difference else "a row depends on the batch. "
+    operators = " and ".join(summary.looks_at_all_rows)
+    why = f"{operators} takes one scale over all the rows of a batch. " if operators else ""
+    return f"{graph.file}: {shown}{why}So what one person types would change what another is shown"
 
 
 def _check_tensors(graph: Graph, manifest: Manifest, session: ort.InferenceSession) -> None:

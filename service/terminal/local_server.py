@@ -91,5 +91,10 @@ def model_of_this_process(settings: Settings, folder: Path | None) -> LocalServe
     Raises ModelFolderError.
     """
     wanted = settings.model_to_load()
-    model = load_model(folder or wanted.folder, wanted.precision or "auto", wanted.threads)
+    model = load_model(
+        folder or wanted.folder,
+        wanted.precision or "auto",
+        wanted.threads,
+        allow_batch_dependent=wanted.allow_batch_dependent,
+    )
     return LocalServer(model, model.identity, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_export.folder import BuiltGraph, built_graph, write_folder
-from model_export.graphs import fp32, int8
+from model_export.graphs import contract, fp32, int8
+from model_export.graphs.building import GraphBuilder, serialize
 from model_export.weights import LanguageModelWeights, LstmLayer
 from service.engine.ports import States
 from service.model.manifest import Manifest, ModelFolderError, Precision, StateTensor, read_manifest
@@ -115,16 +117,96 @@ def test_an_input_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> 
         load_model(folder, "fp32")
 
 
-def test_a_graph_whose_quantization_looks_at_other_rows_is_refused(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m")
-    quantize_dynamic(folder / "model.onnx", folder / "leaky.onnx", weight_type=QuantType.QInt8)
+def write_leaky_model(folder: Path) -> Path:
+    """A folder whose graph is what onnxruntime's quantize_dynamic makes of a random model's fp32 graph."""
+    healthy = write_model(folder / "healthy")
+    quantize_dynamic(healthy / "model.onnx", folder / "leaky.onnx", weight_type=QuantType.QInt8)
     leaky = (folder / "leaky.onnx").read_bytes()
     assert b"DynamicQuantizeLSTM" in leaky
-    manifest = read_manifest(folder)
-    built = built_graph("fp32", leaky, manifest.graphs["fp32"].states)
-    write_folder(tmp_path / "leaky", manifest.model_copy(update={"graphs": {"fp32": built.entry}}), {"fp32": built})
+    manifest = read_manifest(healthy)
+    built = built_graph("int8", leaky, manifest.graphs["fp32"].states)
+    write_folder(folder / "leaky", manifest.model_copy(update={"graphs": {"int8": built.entry}}), {"int8": built})
+    return folder / "leaky"
+
+
+def test_a_graph_whose_quantization_looks_at_other_rows_is_refused(tmp_path: Path) -> None:
+    folder = write_leaky_model(tmp_path)
+    with pytest.raises(ModelFolderError, match="depends on the batch") as refusal:
+        load_model(folder)
+    for named in ("DynamicQuantizeLSTM", "--allow-batch-dependent", "carousel export"):
+        assert named in str(refusal.value)
+
+
+def test_it_is_served_where_that_is_allowed_and_says_what_it_does(tmp_path: Path) -> None:
+    model = load_model(write_leaky_model(tmp_path), allow_batch_dependent=True)
+    assert model.batch_dependence is not None and "what another is shown" in model.batch_dependence
+    assert load_model(tmp_path / "healthy", allow_batch_dependent=True).batch_dependence is None
+
+
+def rnn_graph(units: int, generator: np.random.Generator) -> bytes:
+    """A language model of the RNN operator, which pads a lone row and so computes it otherwise than a row of many."""
+    builder = GraphBuilder()
+
+    def uniform(*shape: int) -> NDArray[np.float32]:
+        drawn: NDArray[np.float64] = generator.uniform(-1, 1, shape)
+        return drawn.astype(np.float32)
+
+    builder.add("Gather", [builder.constant("embedding", uniform(256, 37)), "tokens"], "x")
+    builder.constant("W", uniform(1, units, 37))
+    builder.constant("R", uniform(1, units, units))
+    axis, directions = builder.integers("axis", 0), builder.integers("directions", 1)
+    builder.add("Unsqueeze", ["h0", axis], "h0_in")
+    builder.add("RNN", ["x", "W", "R", "", "", "h0_in"], ["y", "y_h"], hidden_size=units)
+    builder.add("Squeeze", ["y_h", axis], "h0_out")
+    builder.add("Squeeze", ["y", directions], "hidden")
+    builder.add("Gather", ["hidden", "positions"], "wanted", axis=0)
+    builder.add("MatMul", ["wanted", builder.constant("head", uniform(units, 256))], "logits")
+    contract.add_distribution(builder, "logits", 256)
+    (state,) = rnn_states(units)
+    return serialize(builder.graph("rnn", contract.inputs([state]), contract.outputs([state], 256)), "")
+
+
+def rnn_states(units: int) -> list[StateTensor]:
+    return [StateTensor(input="h0", output="h0_out", role="hidden", layer=0, dtype="float32", width=units, initial=0.0)]
+
+
+def test_the_rnn_operator_which_treats_a_lone_row_otherwise_is_recognized(tmp_path: Path) -> None:
+    built = built_graph("fp32", rnn_graph(100, np.random.default_rng(0)), rnn_states(100))
+    write_folder(tmp_path / "m", Manifest(name="rnn", top_k=16, graphs={"fp32": built.entry}), {"fp32": built})
     with pytest.raises(ModelFolderError, match="depends on the batch"):
-        load_model(tmp_path / "leaky", "fp32")
+        load_model(tmp_path / "m")
+
+
+def test_a_manifest_that_claims_int8_and_holds_fp32_is_refused(tmp_path: Path) -> None:
+    weights = random_weights()
+    for states in (fp32.states(weights), int8.states(weights)):
+        built = built_graph("int8", fp32.build(weights), states)
+        write_folder(tmp_path / "m", Manifest(name="tiny", top_k=16, graphs={"int8": built.entry}), {"int8": built})
+        with pytest.raises(ModelFolderError, match="multiplies no integers"):
+            load_model(tmp_path / "m")
+
+
+def test_all_zero_rows_and_layers_give_right_answers(tmp_path: Path) -> None:
+    weights = random_weights()
+    first, second = weights.layers
+    zeros = LstmLayer(np.zeros_like(second.inputs), np.zeros_like(second.recurrent), np.zeros_like(second.bias))
+    some = first.recurrent.copy()
+    some[::3] = 0
+    model = replace(weights, layers=(replace(first, recurrent=some), zeros))
+    graphs: dict[Precision, BuiltGraph] = {
+        "fp32": built_graph("fp32", fp32.build(model), fp32.states(model)),
+        "int8": built_graph("int8", int8.build(model), int8.states(model)),
+    }
+    manifest = Manifest(name="tiny", top_k=16, graphs={name: built.entry for name, built in graphs.items()})
+    write_folder(tmp_path / "m", manifest, graphs)
+    tokens = np.random.default_rng(0).integers(0, 256, (24, 3))
+    for precision in graphs:
+        loaded = load_model(tmp_path / "m", precision)
+        found = loaded.step(tokens, loaded.initial_states(3), all_probabilities=True).log_probabilities
+        assert found is not None
+        head = weights.head_bias.astype(np.float64)  # the layer of zeros says nothing: what is left is the bias
+        expected = head - np.log(np.exp(head).sum())
+        np.testing.assert_allclose(found, np.tile(expected, (3, 1)), atol=1e-5)
 
 
 def test_weights_with_nan_are_refused_at_load(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""The check of the promise itself: it passes what keeps the promise and finds every way to break it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.engine.fake_model import FakeModel
+from service.engine.ports import ModelError, States, StepResult
+from service.model.manifest import Precision
+from service.runtime.onnx_model import OnnxStepModel, load_model
+from service.runtime.promise import (
+    STEPS,
+    Difference,
+    check_promise,
+    compare_in_batches,
+    draw_texts,
+    feed_extremes,
+    read_alone,
+)
+from tests.unit.runtime.test_onnx_model import write_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_our_graphs_keep_it_through_hundreds_of_batches(folder: Path, precision: Precision, threads: int) -> None:
+    model = load_model(folder, precision, threads)
+    found = check_promise(model, rounds=20, names=model.state_names)
+    assert found.difference is None
+    assert found.batches > 200 and found.rows > 20 * 70
+
+
+def test_every_row_is_read_to_its_last_token_and_every_batch_is_counted() -> None:
+    model = FakeModel()
+    generator = np.random.default_rng(0)
+    alone = read_alone(model, draw_texts(model, 9, generator))
+    assert model.calls == [(1, 1)] * 9 * STEPS
+    model.calls.clear()
+    found = compare_in_batches(model, alone, generator, max_rows=4)
+    assert found.batches == len(model.calls)
+    assert found.rows == sum(rows for _, rows in model.calls)
+    assert sum(time * rows for time, rows in model.calls) == 9 * STEPS
+    assert max(rows for _, rows in model.calls) <= 4 and len({time for time, _ in model.calls}) > 2
+
+
+class Leaking(FakeModel):
+    """Its last state takes a little from all rows of the batch, or from the length of the chunk."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+        result = super().step(tokens, states, all_probabilities=all_probabilities)
+        amount = len(states[1]) - 1 if self.kind == "batch" else len(tokens) - 1
+        leaked = np.asarray(result.states[1], np.float32) + np.float32(amount * 1e-6)
+        return dataclasses.replace(result, states=[result.states[0], leaked])
+
+
+@pytest.mark.parametrize(("kind", "on_neighbours", "on_chunking"), [("batch", True, False), ("chunk", False, True)])
+def test_what_leaks_a_little_is_found_and_its_way_is_named(kind: str, on_neighbours: bool, on_chunking: bool) -> None:
+    found = check_promise(Leaking(kind), rounds=3, names=["h", "c"]).difference
+    assert found is not None
+    assert found.output == "c"
+    assert (found.on_neighbours, found.on_chunking) == (on_neighbours, on_chunking)
+    assert ("the batch" in str(found), "the chunking" in str(found)) == (on_neighbours, on_chunking)
+
+
+def test_a_difference_without_a_known_cause_still_says_where() -> None:
+    assert "the batches that it went through" in str(Difference("c", 3, 2, 1, False, False, 0.5))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_states_as_large_as_floats_can_be_are_harmless_and_nan_never_comes_out(
+    folder: Path, precision: Precision
+) -> None:
+    found = feed_extremes(load_model(folder, precision))
+    assert {found[size] for size in ("1e30", "-1e30")} == {"harmless"}
+    assert set(found.values()) <= {"harmless", "refused"}
+
+
+def test_a_state_of_nan_is_refused(folder: Path) -> None:
+    model = load_model(folder, "fp32")
+    states = [np.full_like(state, np.nan) for state in model.initial_states(2)]
+    with pytest.raises(ModelError, match="not finite"):
+        model.step(np.array([[1, 2]]), states)
+
+
+def test_the_same_bits_come_from_one_thread_and_from_two(folder: Path) -> None:
+    def states(model: OnnxStepModel) -> bytes:
+        return read_alone(model, draw_texts(model, 3, np.random.default_rng(4))).fingerprint_of_states()
+
+    assert states(load_model(folder, "int8", 1)) == states(load_model(folder, "int8", 2))

@@ -137,7 +137,7 @@ class Server:
                 max_inserted_bytes=self._capacity.max_edit_bytes,
             ),
         )
-        self.metrics.count_sessions_with(lambda: sessions.held)
+        self.metrics.read_on_scrape(sessions=lambda: sessions.held, waiting=lambda: suggester.waiting)
         self._closing.push_async_callback(sessions.close)
         return sessions
 

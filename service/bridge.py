@@ -35,11 +35,17 @@ class EngineSuggester:
 
     def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
         self._engine, self._identity, self._loop = engine, identity, loop
+        self._waiting = 0
 
     @property
     def identity(self) -> ModelIdentity:
         """The model that answers."""
         return self._identity
+
+    @property
+    def waiting(self) -> int:
+        """How many requests the engine has not answered yet; may be read from any thread."""
+        return self._waiting
 
     def open_path(self, scope: str) -> PathId:
         """A new path at the empty text."""
@@ -55,7 +61,8 @@ class EngineSuggester:
         Cancelling the future cancels the suggestions, never the movement; an error that nobody fetches is dropped.
         """
         future: asyncio.Future[AdvanceResult] = self._loop.create_future()
-        ticket = self._engine.submit(request, partial(_settle, future))
+        ticket = self._engine.submit(request, partial(self._settle, future))
+        self._waiting += 1
         future.add_done_callback(partial(self._ended, ticket))
         return future
 
@@ -65,11 +72,11 @@ class EngineSuggester:
         else:
             future.exception()  # seen here, because who wants no suggestions never awaits it
 
-
-def _settle(future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:
-    if future.done():
-        return  # its owner went away
-    if isinstance(result, CarouselError):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+    def _settle(self, future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:
+        self._waiting -= 1
+        if future.done():
+            return  # its owner went away
+        if isinstance(result, CarouselError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

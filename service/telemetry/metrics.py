@@ -75,9 +75,13 @@ class Metrics:
     def _counter(self, name: str, documentation: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)
 
-    def count_sessions_with(self, count: Callable[[], int]) -> None:
-        """Read `carousel_sessions` from its owner whenever it is scraped; called on the metrics thread."""
-        self.sessions.set_function(count)
+    def read_on_scrape(self, *, sessions: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Read sessions and queue depth from their owners at every scrape, on the metrics thread.
+
+        A value that is set when something happens would stand still, and be wrong, when nothing does.
+        """
+        self.sessions.set_function(sessions)
+        self.queue_depth.set_function(waiting)
 
 
 class EngineMetrics:
@@ -93,7 +97,6 @@ class EngineMetrics:
         self._metrics.step_duration.observe(seconds)
         self._metrics.batch_rows.observe(rows)
         self._metrics.model_steps.inc(tokens)
-        self._metrics.queue_depth.set(waiting)
 
     def lookups(self, result: Lookup, count: int) -> None:
         """Count wanted nodes."""

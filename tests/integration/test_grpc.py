@@ -179,5 +179,5 @@ async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without
     assert (refused.code, refused.status) == ("INTERNAL", grpc.StatusCode.INTERNAL)
     assert "the cause" not in str(error.value)
     entries = [json.loads(line) for line in log.getvalue().splitlines()]
-    (entry,) = (entry for entry in entries if entry.get("request_id") == refused.request_id)
+    (entry,) = (it for it in entries if it.get("request_id") == refused.request_id and "exception" in it)
     assert "RuntimeError: the cause" in entry["exception"]

@@ -50,6 +50,7 @@ async def test_every_name_is_there_and_requests_are_counted_by_facade_operation_
     assert count("grpc", "Edit", "OK") == 1
     assert samples["carousel_store_duration_seconds_count", (("op", "append"),)] == 1
     assert samples["carousel_sessions", ()] == 1
+    assert samples["carousel_queue_depth", ()] == 0
     assert samples["carousel_model_steps_total", ()] > 0
     assert samples["carousel_state_bytes", ()] > 0
 

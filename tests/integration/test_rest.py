@@ -279,7 +279,7 @@ async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without
     assert (answer.status_code, problem.code) == (500, "INTERNAL")
     assert "the cause" not in answer.text
     entries = [json.loads(line) for line in log.getvalue().splitlines()]
-    (entry,) = (entry for entry in entries if entry.get("request_id") == problem.request_id)
+    (entry,) = (it for it in entries if it.get("request_id") == problem.request_id and "exception" in it)
     assert entry["level"] == "error"
     assert "RuntimeError: the cause" in entry["exception"]
     assert "what somebody typed" not in log.getvalue()

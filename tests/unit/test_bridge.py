@@ -44,10 +44,12 @@ async def bench() -> Bench:
 async def test_the_answers_of_one_tick_cross_together(bench: Bench) -> None:
     paths = [bench.suggester.open_path("scope") for _ in range(20)]
     answers = [bench.suggester.advance(Advance(path, b"x")) for path in paths]
+    assert bench.suggester.waiting == 20
     while not bench.delivery.wake_ups:
         bench.engine.tick()
     assert bench.delivery.wake_ups == [20]
     assert all(result.finish is None for result in await asyncio.gather(*answers))
+    assert bench.suggester.waiting == 0
 
 
 async def test_cancelling_an_answer_cancels_its_suggestions_and_not_the_movement(bench: Bench) -> None:

@@ -61,11 +61,11 @@ class GrpcServer:
     async def start(self, host: str, port: int) -> int:
         """Listen, not ready yet; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
         await self.set_ready(False)
+        open_socket(host, port).close()  # raises what is wrong; gRPC would only log it and say that it failed
         try:
             bound = self._server.add_insecure_port(address(host, port))
-        except RuntimeError as error:  # all that gRPC says is that it failed; opening it ourselves tells why
-            open_socket(host, port).close()
-            raise CannotListen(f"gRPC cannot listen on {address(host, port)}") from error
+        except RuntimeError as error:
+            raise CannotListen(f"cannot listen on {address(host, port)}: {error}") from error
         await self._server.start()
         return bound
 

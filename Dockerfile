@@ -22,6 +22,7 @@ RUN --mount=type=secret,id=pip_conf \
 COPY LICENSE README.md CHANGELOG.md ./
 COPY service service
 COPY model_export model_export
+COPY benchmarks benchmarks
 COPY client client
 RUN --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=certificates \

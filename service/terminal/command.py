@@ -89,14 +89,15 @@ def _open(
 
 
 def _own_server(stack: ExitStack, settings: Settings, model: Path | None) -> str:
-    """The gRPC address of a server in this process, which lives as long as `stack`. Raises ModelFolderError."""
+    """The gRPC address of a server in this process, which lives as long as `stack`."""
     # Imported where they are needed: with a server elsewhere this program is there before the runtime could be loaded.
     from service.bootstrap import StartFailed
+    from service.model.manifest import ModelFolderError
     from service.terminal.local_server import model_of_this_process
 
     try:
         addresses = stack.enter_context(model_of_this_process(settings, model)).addresses
-    except StartFailed as error:
+    except (StartFailed, ModelFolderError) as error:
         _refuse(str(error))
     return reachable(addresses.host, addresses.grpc_port)
 

@@ -86,3 +86,10 @@ def test_what_keeps_it_from_measuring_is_one_line(flags: list[str], wrong: list[
     assert done.exit_code == 1
     assert done.stderr.startswith("carousel: ")
     assert said in done.stderr
+
+
+def test_a_server_of_its_own_that_cannot_start_is_explained(file: Path) -> None:
+    done = CliRunner().invoke(app, ["replay", str(file), "--model", "no-such-folder", "--no-save"])
+    assert done.exit_code == 1
+    assert "the server did not start" in done.stderr
+    assert "no-such-folder" in done.stderr

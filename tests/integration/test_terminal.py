@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from carousel_client import Client
+from model_export.export import export_tensors
 from service.engine.fake_model import FakeModel
 from service.settings import load_settings
 from service.terminal.local_server import LocalServer
 from tests.integration.servers import IDENTITY, free_port
 from tests.pty_screen import PtyScreen
+from tests.unit.model_export.tiny import SHAPES, tensors
 
 GREY = "808080"
 TAB, RIGHT, DOWN, CTRL_Z, CTRL_Q, CTRL_C = "\t", "\x1b[C", "\x1b[B", "\x1a", "\x11", "\x03"
@@ -102,12 +104,35 @@ def test_a_file_is_what_is_typed_on_and_it_is_not_written_to(server: str, tmp_pa
     assert path.read_text(encoding="utf-8") == "# héllo\n"
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, **variables: str) -> str:
     """What the command says when it cannot begin; in a terminal, as it asks for that first."""
-    environment = {**ENVIRONMENT, "CAROUSEL_MODEL": os.devnull}
+    environment = {**ENVIRONMENT, **variables}
     with PtyScreen([*COMMAND, *arguments], columns=300, environment=environment) as terminal:
         assert terminal.wait_for_end() == 2
         return terminal.shown
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    export_tensors(tensors(SHAPES[1]), folder, name="tiny")
+    return folder
+
+
+def test_where_no_server_answers_the_model_runs_in_this_process_and_it_says_so(model: Path) -> None:
+    environment = {**ENVIRONMENT, "CAROUSEL_GRPC_PORT": str(free_port()), "CAROUSEL_MODEL": str(model)}
+    with PtyScreen(COMMAND, environment=environment) as terminal:
+        terminal.wait_for("loading the model into this process", timeout_s=60)
+        terminal.wait_for(lambda shown: "tiny" in shown and "in this process" in shown, timeout_s=60)
+        terminal.press("a")
+        terminal.wait_for(lambda shown: " ms  p50 " in shown)
+        terminal.press(CTRL_Q)
+        assert terminal.wait_for_end() == 0
+
+
+def test_without_a_server_and_without_a_model_it_says_what_is_missing() -> None:
+    nothing = {"CAROUSEL_GRPC_PORT": str(free_port())}
+    assert "manifest.json" in refused("--model", "no-such-folder", **nothing)
 
 
 def test_without_a_terminal_it_says_so_in_one_line() -> None:

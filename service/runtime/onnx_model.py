@@ -27,7 +27,7 @@ _DTYPES: dict[str, np.dtype[np.generic]] = {"float32": np.dtype(np.float32), "ui
 _ORT_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
 _PROBE_ROWS = 3
 _PROBE_SEED = 2000
-_INSTEAD = (
+WAY_OUT_OF_BATCH_DEPENDENCE = (
     "Serve a graph of `carousel export`, whose rows cannot touch each other; or, if everybody on this server may learn "
     "what everybody types, give --allow-batch-dependent"
 )
@@ -126,7 +126,7 @@ def load_model(
         raise ModelFolderError(f"{folder / graph.file} fails on a first batch: {error}") from error
     model.batch_dependence = _batch_dependence(graph, summary, model.difference)
     if model.batch_dependence is not None and not allow_batch_dependent:
-        raise ModelFolderError(f"{model.batch_dependence}. {_INSTEAD}")
+        raise ModelFolderError(f"{model.batch_dependence}. {WAY_OUT_OF_BATCH_DEPENDENCE}")
     return model
 
 

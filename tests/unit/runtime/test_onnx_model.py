@@ -23,11 +23,11 @@ from service.runtime.onnx_model import load_model
 UNITS = 24
 
 
-def random_weights(layers: int = 2, seed: int = 0) -> LanguageModelWeights:
+def random_weights(layers: int = 2, seed: int = 0, scale: float = 2.0) -> LanguageModelWeights:
     generator = np.random.default_rng(seed)
 
     def uniform(*shape: int) -> NDArray[np.float32]:
-        drawn: NDArray[np.float64] = generator.uniform(-2, 2, shape) / np.sqrt(shape[-1])
+        drawn: NDArray[np.float64] = generator.uniform(-scale, scale, shape) / np.sqrt(shape[-1])
         return drawn.astype(np.float32)
 
     widths = [8] + [UNITS] * layers

@@ -57,9 +57,13 @@ def train(
 
     The same command resumes a run that was stopped or killed. Ctrl-C stops early, and leaves a model too.
     """
+    from model_export import corpora
+
+    chosen = (tuple(include or ()), tuple(exclude or ()))
+    specs = [corpora.resolve(c, include=chosen[0], exclude=chosen[1], field=field) for c in corpus or ["stdlib"]]
+
     import torch
 
-    from model_export import corpora
     from model_export.language_model import LanguageModelConfig
     from model_export.training.loop import TrainingConfig
     from model_export.training.run import train_to_folder
@@ -80,8 +84,6 @@ def train(
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         bfloat16=bfloat16,
     )
-    chosen = (tuple(include or ()), tuple(exclude or ()))
-    specs = [corpora.resolve(c, include=chosen[0], exclude=chosen[1], field=field) for c in corpus or ["stdlib"]]
     with console.status("reading the corpus"):
         data = corpora.load(specs)
     console.print(corpus_table(data.statistics))

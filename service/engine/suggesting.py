@@ -82,7 +82,9 @@ def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
                 live.append(hypothesis)
             elif hypothesis.complete_length:
                 finished = _distinct([*finished, _cut_off(hypothesis)])
-    return tuple(f.continuation for f in finished[: spec.count])
+    # Chosen by rank, shown by what is shown: the probability of the text.
+    chosen = [f.continuation for f in finished[: spec.count]]
+    return tuple(sorted(chosen, key=lambda c: -c.log_probability))
 
 
 def _choices(tree: StateTree, hypothesis: Hypothesis, spec: SuggestSpec, separator: int) -> list[Step | Finished]:

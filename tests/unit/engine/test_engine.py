@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.engine.engine import Delivery, Engine, EngineConfig
 from service.engine.fake_model import FakeModel
+from service.engine.observer import EngineObserver, Unobserved
 from service.engine.ports import States, StepResult
 from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId, Stop, SuggestSpec
 from service.engine.retention import Retention
@@ -33,9 +34,12 @@ class Bench:
     now_s: float = 0.0
     answers: dict[int, AdvanceResult | CarouselError] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
+    observer: EngineObserver = field(default_factory=Unobserved)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s)
+        self.engine = Engine(
+            self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s, observer=self.observer
+        )
         self.numbers = 0
 
     def deliver(self, delivery: Delivery) -> None:
@@ -121,6 +125,7 @@ def test_suggestions_depend_on_the_text_alone(
 def test_suggestions_are_distinct_valid_and_have_the_probability_of_their_text(text: bytes, spec: SuggestSpec) -> None:
     continuations = alone(text, spec).continuations
     assert len(continuations) <= spec.count
+    assert list(continuations) == sorted(continuations, key=lambda c: -c.log_probability)
     for one in continuations:
         one.text.decode("utf-8")
         assert 1 <= len(one.text) <= spec.max_bytes
@@ -289,6 +294,30 @@ def test_a_full_engine_refuses_with_a_retry_delay_and_loses_nothing() -> None:
     bench.run()
     bench.ask(Advance(path[2], b"c"))
     bench.run()
+
+
+class Moves(Unobserved):
+    """How far texts moved over held states, and over states that they waited for."""
+
+    def __init__(self) -> None:
+        self.held = self.computed = 0
+
+    def moved(self, *, held: int, computed: int) -> None:
+        self.held += held
+        self.computed += computed
+
+
+def test_bytes_that_were_suggested_move_over_held_states_and_others_are_waited_for() -> None:
+    moves = Moves()
+    bench = Bench(FakeModel(), observer=moves)
+    path = bench.engine.open_path("a")
+    first = bench.ask(Advance(path, b"abcdefgh", suggest=SuggestSpec(1, 4, Stop.NONE)))
+    bench.run()
+    assert (moves.held, moves.computed) == (0, 8)
+    suggested = bench.result(first).continuations[0].text
+    bench.ask(Advance(path, b"abcdefgh" + suggested + b"zz", kept=8))
+    bench.run()
+    assert (moves.held, moves.computed) == (len(suggested), 8 + 2)
 
 
 class BrokenModel(FakeModel):

@@ -23,15 +23,16 @@ from pydantic_settings import (
 
 ENVIRONMENT_PREFIX = "CAROUSEL_"
 MEMORY_STORE = "memory:"
+_SHIPPED_MODEL = Path("models") / "python"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Bytes = Annotated[int, Field(ge=1)]
 
 
 def shipped_model() -> Path:
-    """The model folder that comes with Carousel: the first of `models/` beside this package that has a manifest."""
-    models = Path(__file__).resolve().parent.parent / "models"
-    return next((path.parent for path in sorted(models.glob("*/manifest.json"))), models)
+    """The model folder that comes with Carousel: `models/python` of this checkout, or else of the working folder."""
+    shipped = Path(__file__).resolve().parent.parent / _SHIPPED_MODEL
+    return shipped if shipped.is_dir() else _SHIPPED_MODEL
 
 
 class SettingsError(Exception):

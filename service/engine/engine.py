@@ -250,7 +250,7 @@ class Engine:
             finish = FinishReason.SUPERSEDED if path.task.request.suggest is not None else None
             self._finish(path.task, AdvanceResult(finish=finish))
         stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
-        task = Task(message.ticket, path, request, message.answer)
+        task = Task(message.ticket, path, request, message.answer, began_at=self._tree.depth(path.node))
         task.work = advance(self._tree, task, self._model.separator_token, self._config.batch.max_chunk)
         path.task = self._tasks[message.ticket] = task
         self._scheduler.arrived(task)
@@ -314,8 +314,10 @@ class Engine:
         else:
             pairs = zip(group.parents, group.tokens, strict=True)
             nodes = [self._tree.add_far(node, tokens, result, row) for row, (node, tokens) in enumerate(pairs)]
-        for node, waiting in zip(nodes, group.waiting, strict=True):
+        for node, tokens_of_node, waiting in zip(nodes, group.tokens, group.waiting, strict=True):
             for task, index in waiting:
+                if task.priority is Priority.TYPED:
+                    task.awaited += len(tokens_of_node)
                 task.receive(self._tree, index, Node(node))
                 if not task.missing:
                     self._ready.append(task)
@@ -352,6 +354,9 @@ class Engine:
     def _finish(self, task: Task, result: AdvanceResult | CarouselError) -> None:
         """The one way in which a request ends."""
         task.work.close()
+        moved = self._tree.depth(task.path.node) - task.began_at
+        if moved > 0:
+            self._observer.moved(held=max(moved - task.awaited, 0), computed=min(task.awaited, moved))
         self._tree.unpin(task.holds)
         task.holds = []
         del self._tasks[Ticket(task.sequence)]

@@ -16,6 +16,9 @@ class EngineObserver(Protocol):
     def lookups(self, result: Lookup, count: int) -> None:
         """How many wanted nodes were held already, or had to be computed."""
 
+    def moved(self, *, held: int, computed: int) -> None:
+        """A text moved forward by so many bytes: over states that were held already, and over those it waited for."""
+
     def state_bytes(self, held: int) -> None:
         """Bytes of the state budget in use, after a tick."""
 
@@ -30,6 +33,9 @@ class Unobserved:
         """Ignore it."""
 
     def lookups(self, result: Lookup, count: int) -> None:
+        """Ignore it."""
+
+    def moved(self, *, held: int, computed: int) -> None:
         """Ignore it."""
 
     def state_bytes(self, held: int) -> None:

@@ -34,7 +34,10 @@ class Path:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One Advance under way: `wanted` is what it waits for, `holds` are the nodes that it has pinned."""
+    """One Advance under way: `wanted` is what it waits for, `holds` are the nodes that it has pinned.
+
+    `began_at` is the depth from which its path moves; `awaited` counts the bytes of the way whose states were computed.
+    """
 
     sequence: int
     path: Path
@@ -47,6 +50,8 @@ class Task:
     missing: int = 0
     holds: list[Node] = field(default_factory=list)
     steps: int = 0
+    began_at: int = 0
+    awaited: int = 0
 
     def want(self, tree: StateTree, wanted: Sequence[Wanted]) -> None:
         """Wait for these nodes to be expanded. They stay pinned until the next wish; earlier pins go."""

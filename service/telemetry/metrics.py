@@ -56,6 +56,11 @@ class Metrics:
         self.tree_lookups = self._counter(
             "carousel_tree_lookups", "Wanted nodes of the state tree, by whether they were held.", ("result",)
         )
+        self.moved_bytes = self._counter(
+            "carousel_moved_bytes",
+            "Bytes by which texts moved forward, typed or accepted, by whether their states were held.",
+            ("result",),
+        )
         self.state_bytes = Gauge("carousel_state_bytes", "Bytes of the state budget in use.", registry=self.registry)
         self.model_failures = self._counter("carousel_model_failures", "Batches that the model could not run.", ())
         self.store_duration = Histogram(
@@ -90,6 +95,7 @@ class EngineMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._lookups = {result: metrics.tree_lookups.labels(result) for result in get_args(Lookup)}
+        self._moved = {result: metrics.moved_bytes.labels(result) for result in get_args(Lookup)}
         self._log = structlog.stdlib.get_logger("carousel.engine")
 
     def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
@@ -101,6 +107,11 @@ class EngineMetrics:
     def lookups(self, result: Lookup, count: int) -> None:
         """Count wanted nodes."""
         self._lookups[result].inc(count)
+
+    def moved(self, *, held: int, computed: int) -> None:
+        """Count bytes of text that needed no model step before their state was there, and those that did."""
+        self._moved["held"].inc(held)
+        self._moved["computed"].inc(computed)
 
     def state_bytes(self, held: int) -> None:
         """Show the state budget's use."""

@@ -18,6 +18,7 @@ NAMES = {
     "carousel_sessions",
     "carousel_model_steps_total",
     "carousel_tree_lookups_total",
+    "carousel_moved_bytes_total",
     "carousel_state_bytes",
     "carousel_store_duration_seconds_bucket",
 }

@@ -21,7 +21,7 @@ from service.engine.engine import Engine, EngineConfig
 from service.engine.ports import StepModel
 from service.engine.requests import Advance, ModelIdentity, SuggestSpec
 from service.engine.scheduler import BatchLimits
-from service.engine.state_tree import TreeConfig
+from service.engine.state_tree import BudgetTooSmall, TreeConfig
 from service.greeting import Addresses, greeting, reachable
 from service.runtime.onnx_model import load_model
 from service.sessions.limits import Limits
@@ -109,17 +109,21 @@ class Server:
 
     def _open_engine(self) -> EngineSuggester:
         loop = asyncio.get_running_loop()
-        engine = Engine(
-            self._model,
-            EngineConfig(
-                tree=TreeConfig(budget_bytes=self._capacity.state_budget_bytes),
-                batch=BatchLimits(max_rows=self._capacity.max_batch_rows),
-                max_waiting=self._capacity.max_queued,
-            ),
-            deliver=LoopDelivery(loop),
-            clock=time.monotonic,
-            observer=EngineMetrics(self.metrics),
+        config = EngineConfig(
+            tree=TreeConfig(budget_bytes=self._capacity.state_budget_bytes),
+            batch=BatchLimits(max_rows=self._capacity.max_batch_rows),
+            max_waiting=self._capacity.max_queued,
         )
+        try:
+            engine = Engine(
+                self._model,
+                config,
+                deliver=LoopDelivery(loop),
+                clock=time.monotonic,
+                observer=EngineMetrics(self.metrics),
+            )
+        except BudgetTooSmall as error:
+            raise StartFailed(f"--state-budget: {error}") from error
         engine.start()
         # In a thread, because the engine's last answers need this loop to run.
         self._closing.push_async_callback(asyncio.to_thread, engine.stop, grace_s=self._grace_s)

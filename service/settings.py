@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -121,7 +121,9 @@ class Settings(BaseSettings):
     max_session_bytes: Bytes = Field(default=1024 * 1024, description="Largest text of a session, in bytes of UTF-8.")
     max_request_bytes: Bytes = Field(default=1024 * 1024, description="Largest request, in bytes.")
     max_sessions: int = Field(default=10_000, ge=1, description="Most sessions that this process holds.")
-    state_budget_bytes: Bytes = Field(default=256 * 1024 * 1024, description="Memory for states, in bytes.")
+    state_budget: Annotated[ByteSize, Field(ge=1)] = Field(
+        default=ByteSize(256 << 20), description="Memory for states, in bytes or as 256MiB."
+    )
     max_batch_rows: int = Field(default=64, ge=1, le=1024, description="Most rows that one model step takes.")
     max_queued: int = Field(default=4096, ge=1, description="Most requests that wait for the engine.")
     grace_s: float = Field(default=20.0, ge=0, le=3600, description="Seconds that calls in flight may take at the end.")
@@ -191,7 +193,7 @@ class Settings(BaseSettings):
             self.max_edit_bytes,
             self.max_session_bytes,
             self.max_sessions,
-            self.state_budget_bytes,
+            self.state_budget,
             self.max_batch_rows,
             self.max_queued,
         )

@@ -32,6 +32,10 @@ NO_NODE = Node(-1)  # in the link columns only; no public method takes or return
 _LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling")
 
 
+class BudgetTooSmall(Exception):
+    """The budget holds too few states to work with; the message says how much is needed."""
+
+
 class TreeFull(Exception):
     """Every row is in use by running work; nothing can be dropped."""
 
@@ -58,7 +62,7 @@ class StateTree:
         self.row_bytes = sum(shape.row_bytes for shape in shapes) + head_bytes + columns_bytes
         self.capacity = config.budget_bytes // self.row_bytes
         if self.capacity < 16:
-            raise ValueError(
+            raise BudgetTooSmall(
                 f"a state budget of {config.budget_bytes} bytes holds {self.capacity} states of {self.row_bytes}; "
                 f"at least 16 are needed: give at least {16 * self.row_bytes}"
             )

@@ -103,7 +103,7 @@ def test_every_variable_is_a_setting_with_a_value_that_the_server_takes(
         assert name.removeprefix(ENVIRONMENT_PREFIX).lower() in Settings.model_fields
         monkeypatch.setenv(name, value)
     settings = load_settings({})
-    assert settings.state_budget_bytes == 256 << 20
+    assert settings.state_budget == 256 << 20
     assert settings.threads == 1
 
 
@@ -123,7 +123,7 @@ def test_the_pod_lives_longer_than_the_server_takes_to_end(pod: Any, container: 
 
 
 def test_the_states_fit_into_the_memory_with_room_for_the_rest(container: Any) -> None:
-    budget_bytes = int(environment(container)["CAROUSEL_STATE_BUDGET_BYTES"])
+    budget_bytes = int(environment(container)["CAROUSEL_STATE_BUDGET"])
     limit = container["resources"]["limits"]["memory"]
     assert limit.endswith("Gi")
     assert 2 * budget_bytes <= int(limit.removesuffix("Gi")) << 30

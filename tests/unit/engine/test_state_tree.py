@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepResult
 from service.engine.retention import FAR_AWAY, Retention
-from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
+from service.engine.state_tree import BudgetTooSmall, Node, StateTree, TreeConfig, TreeFull
 
 ROWS = 24
 LETTERS = st.sampled_from(b"ab")
@@ -166,7 +166,7 @@ def test_a_full_tree_of_pinned_nodes_refuses_instead_of_dropping_one() -> None:
 
 
 def test_a_budget_that_is_too_small_says_how_much_is_needed() -> None:
-    with pytest.raises(ValueError, match="give at least"):
+    with pytest.raises(BudgetTooSmall, match="give at least"):
         StateTree(FakeModel().shapes, 16, TreeConfig(100))
 
 

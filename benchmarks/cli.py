@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.context import context
+from benchmarks.free import free
+from benchmarks.graph.command import graph
+from benchmarks.memory import memory
+from benchmarks.naive import naive
 from benchmarks.replay.command import replay
+from benchmarks.undo import undo
 
 app = typer.Typer(
     name="bench",
@@ -13,7 +19,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure what the README states: a table on standard output, JSON and a picture in a folder.",
 )
+app.command("context")(context)
+app.command("free")(free)
+app.command("graph")(graph)
+app.command("memory")(memory)
+app.command("naive")(naive)
 app.command("replay")(replay)
+app.command("undo")(undo)
 
 
 @app.callback()

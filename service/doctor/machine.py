@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 import service
 from service.doctor.findings import Finding, Verdict
@@ -22,7 +22,7 @@ def examine_machine(cpu_info: Path = _CPU_INFO) -> Iterator[Finding]:
     """Versions, CPU, features and cores."""
     versions = {
         "carousel": service.__version__,
-        "onnxruntime": ort.__version__,
+        "onnxruntime": version("onnxruntime"),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -288,3 +289,13 @@ async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without
 class BrokenSessions:
     async def create(self, *_: object, **__: object) -> None:
         raise RuntimeError("the cause")
+
+
+async def test_the_documentation_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(wanted) >= 3
+    for address in wanted:
+        assert address.startswith("/")
+        assert (await client.get(address)).status_code == 200

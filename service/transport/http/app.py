@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 import service
 from service.sessions.service import Sessions
 from service.transport.caller import REQUEST_ID_HEADER, TenantResolver
+from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
 from service.transport.http.intake import Intake
 from service.transport.http.operations_routes import operations_routes
@@ -43,12 +44,13 @@ def create_app(
         version=service.__version__,
         description=_DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     app.include_router(session_routes(sessions, tenants))
     app.include_router(operations_routes(lifecycle, metrics_url))
+    add_documentation(app)
     answer_errors_of(app)
     if allowed_origins:
         app.add_middleware(

@@ -42,3 +42,31 @@ def draw_distribution(
     figure.supxlabel(caption, fontsize=7)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One value under a name."""
+
+    name: str
+    value: float
+
+
+def draw_bars(
+    path: Path, bars: Sequence[Bar], *, title: str, unit: str, caption: str, logarithmic: bool = False
+) -> None:
+    """One bar for each value, the value beside it. Raises ModuleNotFoundError without matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no window, no display
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=_SIZE_INCHES, layout="constrained")
+    drawn = axes.barh([bar.name for bar in bars], [bar.value for bar in bars])
+    axes.bar_label(drawn, labels=[f"{bar.value:,.3g}" for bar in bars], padding=3)
+    axes.invert_yaxis()  # the first on top
+    axes.set(xlabel=unit, title=title, xscale="log" if logarithmic else "linear")
+    axes.margins(x=0.12)
+    figure.supxlabel(caption, fontsize=7)
+    figure.savefig(path, dpi=_DPI)
+    pyplot.close(figure)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -35,8 +36,8 @@ class Measured:
     target: str  # gRPC, HOST:PORT
     metrics_url: str
 
-    def counter(self, name: str) -> float:
-        """The sum of a counter over its labels, now. Raises BenchmarkError if it cannot be read or is not there."""
+    def counter(self, name: str, **labels: str) -> float:
+        """The sum of a metric over the samples with these labels, now. Raises BenchmarkError if there is none."""
         try:
             with urllib.request.urlopen(self.metrics_url, timeout=_SCRAPE_S) as answer:
                 text = answer.read().decode()
@@ -46,7 +47,7 @@ class Measured:
             sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == name
+            if sample.name == name and labels.items() <= sample.labels.items()
         ]
         if not samples:
             raise BenchmarkError(f"{self.metrics_url} has no {name}: is it a Carousel server's?")
@@ -62,13 +63,23 @@ def running_server(target: str, metrics_url: str | None) -> Measured:
 @contextmanager
 def own_server(model: Path | None, flags: tuple[str, ...] = ()) -> Iterator[Measured]:
     """`carousel serve` on free ports, ended when it is left. Raises BenchmarkError if it does not start."""
-    command = [sys.executable, "-m", "service.cli", "serve", "--log-format", "json", "--host", "127.0.0.1"]
+    command = ["-m", "service.cli", "serve", "--log-format", "json", "--host", "127.0.0.1"]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
     if model is not None:
         command += ["--model", str(model)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with own_process(*command) as entry:
+        yield measured_of(entry)
+
+
+@contextmanager
+def own_process(*arguments: str) -> Iterator[dict[str, Any]]:
+    """A Python process that logs JSON lines to its standard error, ended when it is left.
+
+    Yields its log line whose event is `serving`. Raises BenchmarkError if there is none.
+    """
+    with subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True) as process:
         try:
-            yield _addresses(process)
+            yield _serving(process)
         finally:
             process.terminate()
             try:
@@ -77,7 +88,13 @@ def own_server(model: Path | None, flags: tuple[str, ...] = ()) -> Iterator[Meas
                 process.kill()
 
 
-def _addresses(process: subprocess.Popen[str]) -> Measured:
+def measured_of(entry: dict[str, Any]) -> Measured:
+    """Where a Carousel server is, from its log line that says so."""
+    host = entry["host"]
+    return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics")
+
+
+def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for the log line that says where it serves, and go on reading, so that the server never waits for us."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_pass_on, args=(process, lines), daemon=True).start()
@@ -93,8 +110,7 @@ def _addresses(process: subprocess.Popen[str]) -> Measured:
         said.append(line.strip())
         entry = _entry(line)
         if entry.get("event") == "serving":
-            host = entry["host"]
-            return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics")
+            return entry
 
 
 def _pass_on(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
@@ -111,7 +127,7 @@ def _pass_on(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None
     lines.put(None)
 
 
-def _entry(line: str) -> dict[str, str]:
+def _entry(line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except ValueError:

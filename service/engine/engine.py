@@ -9,25 +9,29 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NewType
+from typing import NewType, TypeVar, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
+from service.engine.completing import CompleteTask, complete
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.ports import StepModel, StepResult
-from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId
+from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Request
 from service.engine.scheduler import BatchLimits, BatchPlan, Group, Scheduler
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
-from service.engine.task import Answer, Path, Priority, Task, advance, stand
+from service.engine.task import AdvanceTask, Answer, Outcome, Path, Priority, Task, advance, stand
 from service.errors import CarouselError, Overloaded, Unavailable
 
 MAX_FREE_MOVES = 256  # a move along held states costs microseconds; this many at once delay nobody
 
 Ticket = NewType("Ticket", int)
-Delivery = list[tuple[Answer, AdvanceResult | CarouselError]]
+Delivery = list[tuple[Answer, Outcome]]
 """Answers of one tick: each callback is to be called with its result, on whichever thread its owner wants."""
+
+AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class _Close:
 @dataclass(frozen=True, slots=True)
 class _Submit:
     ticket: Ticket
-    request: Advance
+    request: Advance | Complete
     answer: Answer
 
 
@@ -116,8 +120,10 @@ class Engine:
         self._paths_of: Counter[str] = Counter()
         self._tasks: dict[Ticket, Task] = {}
         self._ready: list[Task] = []
+        self._speaking: dict[CompleteTask, None] = {}
         self._outbox: Delivery = []
-        self._start = _feed_start(model)
+        self._ended = 0
+        self._start, self._start_distribution = _feed_start(model)
         self._thread = threading.Thread(target=self._run, name="carousel-engine", daemon=True)
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -146,8 +152,13 @@ class Engine:
         """Give the path up; its unfinished work ends as superseded."""
         self._send(_Close(path))
 
-    def submit(self, request: Advance, answer: Answer) -> Ticket:
-        """Queue a request; `answer` gets its result exactly once. Raises Overloaded if the engine is full."""
+    def submit(self, request: Request[AnswerType], answer: Callable[[AnswerType | CarouselError], None]) -> Ticket:
+        """Queue a request; `answer` gets its result. Raises Overloaded if the engine is full.
+
+        An Advance has one result. A Complete has any number of pieces, at most one a tick, and ends with the one that
+        has a `finish`. Either may end with an error instead.
+        """
+        assert isinstance(request, Advance | Complete), "there are no other requests"
         ticket = Ticket(next(self._numbers))
         with self._wake:
             if self._stopping:
@@ -161,7 +172,7 @@ class Engine:
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Stop computing a request's suggestions within one tick; the movement of its path goes on."""
+        """Stop computing a request's suggestions or completion within one tick; a path that moves goes on."""
         self._send(_Cancel(ticket))
 
     def _send(self, message: _Message) -> None:
@@ -218,8 +229,8 @@ class Engine:
         scope = self._scopes.pop(id_)
         path = self._paths.pop(id_, None)
         if path is not None:
-            if path.task is not None:
-                self._finish(path.task, AdvanceResult(finish=FinishReason.SUPERSEDED))
+            for task in list(path.tasks):
+                self._finish(task, task.cut_short(FinishReason.SUPERSEDED))
             self._tree.vacate(path.node)
         self._paths_of[scope] -= 1
         if not self._paths_of[scope]:
@@ -239,22 +250,40 @@ class Engine:
     def _begin(self, message: _Submit) -> None:
         request = message.request
         if request.path not in self._scopes:
-            self._outbox.append((message.answer, AdvanceResult(finish=FinishReason.SUPERSEDED)))
+            self._end(message.answer, _of_closed_path(request))
             return
         try:
             path = self._place(request.path)
         except TreeFull as error:
-            self._outbox.append((message.answer, _too_small(error)))
+            self._end(message.answer, _too_small(error))
             return
-        if path.task is not None:
-            finish = FinishReason.SUPERSEDED if path.task.request.suggest is not None else None
-            self._finish(path.task, AdvanceResult(finish=finish))
-        stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
-        task = Task(message.ticket, path, request, message.answer, began_at=self._tree.depth(path.node))
-        task.work = advance(self._tree, task, self._model.separator_token, self._config.batch.max_chunk)
-        path.task = self._tasks[message.ticket] = task
+        match request:
+            case Advance():
+                task = self._begin_advance(path, request, message)
+            case Complete():
+                task = self._begin_complete(path, request, message)
+            case _:
+                assert_never(request)
+        self._tasks[message.ticket] = task
+        path.tasks.add(task)
         self._scheduler.arrived(task)
         self._ready.append(task)
+
+    def _begin_advance(self, path: Path, request: Advance, message: _Submit) -> Task:
+        for older in list(path.tasks):
+            if older is path.task or older.request.text != request.text:
+                self._finish(older, older.cut_short(FinishReason.SUPERSEDED))
+        stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
+        task = AdvanceTask(message.ticket, path, request, message.answer, began_at=self._tree.depth(path.node))
+        task.work = advance(self._tree, task, self._model.separator_token, self._config.batch.max_chunk)
+        path.task = task
+        return task
+
+    def _begin_complete(self, path: Path, request: Complete, message: _Submit) -> Task:
+        task = CompleteTask(message.ticket, path, request, message.answer)
+        separator, chunk = self._model.separator_token, self._config.batch.max_chunk
+        task.work = complete(self._tree, task, self._start_distribution, separator, chunk)
+        return task
 
     def _drop_suggestions(self, ticket: Ticket) -> None:
         task = self._tasks.get(ticket)
@@ -265,13 +294,13 @@ class Engine:
         now = self._clock()
         for task in list(self._tasks.values()):
             deadline = task.request.deadline_s
-            if deadline is not None and now > deadline and task.request.suggest is not None:
+            if deadline is not None and now > deadline and task.may_be_given_up:
                 self._give_up(task, FinishReason.DEADLINE)
 
     def _give_up(self, task: Task, reason: FinishReason) -> None:
-        """End the suggestions; if the path is still on its way, it goes on without anybody waiting."""
+        """End suggestions or a completion; if the path is still on its way, it goes on without anybody waiting."""
         moving = task.priority is Priority.TYPED
-        self._finish(task, AdvanceResult(finish=reason, steps=task.steps))
+        self._finish(task, task.cut_short(reason))
         if moving:
             text = task.request.text
             rest = Advance(task.path.id, text, kept=self._tree.depth(task.path.node))
@@ -304,23 +333,37 @@ class Engine:
     def _run_group(self, group: Group) -> StepResult:
         nodes = np.array(group.parents, np.int32)
         tokens = np.array([np.frombuffer(t, np.uint8) for t in group.tokens], np.int64).T
-        return self._model.step(np.ascontiguousarray(tokens), self._tree.gather(nodes))
+        states = self._tree.gather(nodes)
+        return self._model.step(np.ascontiguousarray(tokens), states, all_probabilities=group.whole)
 
     def _commit(self, group: Group, result: StepResult) -> None:
         if len(group.tokens[0]) == 1:
-            parents = np.array(group.parents, np.int32)
-            tokens = np.frombuffer(b"".join(group.tokens), np.uint8)
-            nodes: Iterable[int] = self._tree.add_near(parents, tokens, result, np.arange(len(parents))).tolist()
+            nodes = self._add_children(group, result)
         else:
             pairs = zip(group.parents, group.tokens, strict=True)
             nodes = [self._tree.add_far(node, tokens, result, row) for row, (node, tokens) in enumerate(pairs)]
-        for node, tokens_of_node, waiting in zip(nodes, group.tokens, group.waiting, strict=True):
+        for row, (node, waiting) in enumerate(zip(nodes, group.waiting, strict=True)):
             for task, index in waiting:
-                if task.priority is Priority.TYPED:
-                    task.awaited += len(tokens_of_node)
+                if isinstance(task, AdvanceTask) and task.priority is Priority.TYPED:
+                    task.awaited += len(group.tokens[row])
+                if task.whole:
+                    assert result.log_probabilities is not None, "a group with such a task is run for them"
+                    task.distribution = result.log_probabilities[row]
                 task.receive(self._tree, index, Node(node))
                 if not task.missing:
                     self._ready.append(task)
+
+    def _add_children(self, group: Group, result: StepResult) -> Sequence[int]:
+        """The nodes of a group of single steps; a step for its distribution may lead to one that is held already."""
+        parents = np.array(group.parents, np.int32)
+        tokens = np.frombuffer(b"".join(group.tokens), np.uint8)
+        if not group.whole:
+            made: list[int] = self._tree.add_near(parents, tokens, result, np.arange(len(parents))).tolist()
+            return made
+        held = [self._tree.child(node, token[0]) for node, token in zip(group.parents, group.tokens, strict=True)]
+        new = np.array([row for row, child in enumerate(held) if child is None], np.intp)
+        fresh = iter(self._tree.add_near(parents[new], tokens[new], result, new).tolist())
+        return [next(fresh) if child is None else child for child in held]
 
     def _go_on(self) -> None:
         """Let every task whose wishes were granted make its next ones."""
@@ -337,6 +380,8 @@ class Engine:
                 children = [child for child in task.children if child is not None]
                 wanted = next(task.work) if not task.wanted else task.work.send(children)
                 task.want(self._tree, wanted)
+                if task.whole:
+                    return
                 for index, (node, tokens) in enumerate(wanted):
                     known = self._tree.child(node, tokens[0]) if len(tokens) == 1 else self._tree.hop(node, tokens)
                     if known is not None:
@@ -350,19 +395,30 @@ class Engine:
         finally:
             if held:
                 self._observer.lookups("held", held)
+            if isinstance(task, CompleteTask) and task.said.due:
+                self._speaking[task] = None
 
-    def _finish(self, task: Task, result: AdvanceResult | CarouselError) -> None:
-        """The one way in which a request ends."""
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        """The one way in which a task ends."""
         task.work.close()
-        moved = self._tree.depth(task.path.node) - task.began_at
-        if moved > 0:
-            self._observer.moved(held=max(moved - task.awaited, 0), computed=min(task.awaited, moved))
+        match task:
+            case AdvanceTask():
+                moved = self._tree.depth(task.path.node) - task.began_at
+                if moved > 0:
+                    self._observer.moved(held=max(moved - task.awaited, 0), computed=min(task.awaited, moved))
+                task.path.task = None
+            case CompleteTask():
+                self._speaking.pop(task, None)
         self._tree.unpin(task.holds)
         task.holds = []
+        task.path.tasks.remove(task)
         del self._tasks[Ticket(task.sequence)]
-        if task.path.task is task:
-            task.path.task = None
-        self._outbox.append((task.answer, result))
+        self._end(task.answer, outcome)
+
+    def _end(self, answer: Answer, outcome: Outcome) -> None:
+        """The one way in which a request ends."""
+        self._ended += 1
+        self._outbox.append((answer, outcome))
 
     def _fail(self, group: Group, error: CarouselError) -> None:
         for waiting in group.waiting:
@@ -383,18 +439,31 @@ class Engine:
                         path.node = moved[path.node]
 
     def _hand_over(self) -> None:
+        for task in self._speaking:
+            if text := task.said.take():
+                self._outbox.append((task.answer, Piece(text, steps=task.steps)))
+        self._speaking.clear()
         if not self._outbox:
             return
         outbox, self._outbox = self._outbox, []
+        ended, self._ended = self._ended, 0
         with self._wake:
-            self._waiting -= len(outbox)
-        self._rate.answered(len(outbox), self._clock())
+            self._waiting -= ended
+        self._rate.answered(ended, self._clock())
         self._deliver(outbox)
 
 
-def _feed_start(model: StepModel) -> StepResult:
+def _feed_start(model: StepModel) -> tuple[StepResult, NDArray[np.float32]]:
+    """What the model gives for the start token, and the whole distribution there, float32 [vocabulary]."""
     states = [np.full((1, s.width), s.initial, s.dtype) for s in model.shapes]
-    return model.step(np.array([[model.start_token]], np.int64), states)
+    result = model.step(np.array([[model.start_token]], np.int64), states, all_probabilities=True)
+    assert result.log_probabilities is not None, "they were asked for"
+    return result, result.log_probabilities[0]
+
+
+def _of_closed_path(request: Advance | Complete) -> AdvanceResult | Piece:
+    superseded = FinishReason.SUPERSEDED
+    return AdvanceResult(finish=superseded) if isinstance(request, Advance) else Piece(b"", superseded)
 
 
 def _nobody(result: AdvanceResult | CarouselError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import Generic, NewType, TypeVar
 
 PathId = NewType("PathId", int)
 """A place in the state tree that a session holds; its node and the nodes above it stay reachable while it is open."""
@@ -19,13 +19,13 @@ class Stop(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why a suggestion ended, or why there is none."""
+    """Why a suggestion or a completion ended, or why there are no suggestions."""
 
-    STOP = "stop"  # the stop rule
+    STOP = "stop"  # the stop rule, or a stop string
     LENGTH = "length"  # max_bytes
     END = "end"  # the model expects the text to end here
-    DEADLINE = "deadline"  # came too late: no suggestions
-    SUPERSEDED = "superseded"  # a newer edit of the session made it pointless: no suggestions
+    DEADLINE = "deadline"  # came too late: no suggestions; a completion is as far as it came
+    SUPERSEDED = "superseded"  # a newer edit of the session made it pointless: no suggestions, half a completion
     SHED = "shed"  # dropped under overload: no suggestions
 
 
@@ -47,8 +47,17 @@ class Continuation:
     finish: FinishReason
 
 
+AnswerType = TypeVar("AnswerType")
+
+
+class Request(Generic[AnswerType]):
+    """Base of what may be submitted: `AnswerType` is what its answer is called with, if not with an error."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(Request["AdvanceResult"]):
     """Move a path to `text` (all that is left of the cursor) and, if asked, suggest what comes next.
 
     `kept` says how many leading bytes of `text` equal the path's previous text; 0 is always right. A newer Advance of
@@ -71,6 +80,60 @@ class AdvanceResult:
     """
 
     continuations: tuple[Continuation, ...] = ()
+    finish: FinishReason | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSpec:
+    """How a token is chosen; the defaults are greedy. Ranges are checked by sessions.
+
+    Applied in this order: repetition penalty, logit bias, temperature, top-k, top-p, min-p. What is off is `top_k` 0,
+    `top_p` 1, `min_p` 0, `repetition_penalty` 1. At `temperature` 0 the likeliest token is taken.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteSpec:
+    """One continuation of at most `max_bytes` bytes, ending before the first of the stop strings."""
+
+    max_bytes: int = 256
+    stop: tuple[bytes, ...] = ()
+    sampling: SamplingSpec = SamplingSpec()
+
+
+@dataclass(frozen=True, slots=True)
+class Complete(Request["Piece"]):
+    """Continue `text` from where a path stands, without moving it; the answer is called with one Piece after another.
+
+    `kept` says how many leading bytes of `text` equal the text that the path was last moved to; 0 is always right. An
+    Advance of the same path to another text supersedes it. After `deadline_s`, on the engine's clock, it ends with what
+    it has.
+    """
+
+    path: PathId
+    text: bytes
+    kept: int = 0
+    spec: CompleteSpec = CompleteSpec()
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next bytes of a completion, valid UTF-8 by themselves; `finish` says why it ended and stands on the last one.
+
+    A last piece may be empty, no other is. `steps` counts the model steps so far.
+    """
+
+    text: bytes
     finish: FinishReason | None = None
     steps: int = 0
 

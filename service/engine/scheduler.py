@@ -26,11 +26,15 @@ class BatchLimits:
 
 @dataclass(slots=True)
 class Group:
-    """Rows that are fed the same number of tokens; `waiting[i]` lists who wants row i, and as which of its wishes."""
+    """Rows that are fed the same number of tokens; `waiting[i]` lists who wants row i, and as which of its wishes.
+
+    `whole` if somebody wants whole distributions, which cross into Python for such a batch only.
+    """
 
     parents: list[Node] = field(default_factory=list)
     tokens: list[bytes] = field(default_factory=list)
     waiting: list[list[tuple[Task, int]]] = field(default_factory=list)
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +84,10 @@ class Scheduler:
                     group.tokens.append(tokens)
                     group.waiting.append(sharers)
                     self._charge(task, len(tokens))
+                else:
+                    continue
+                if task.whole:
+                    plan.steps.whole = plan.chunks.whole = True
         return plan
 
     def _order(self, task: Task) -> tuple[int, float, float, int]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
-from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece
 from service.engine.state_tree import Node, StateTree
 from service.engine.suggesting import Wanted, suggest
 from service.errors import CarouselError
 
-Answer = Callable[[AdvanceResult | CarouselError], None]
+Outcome = AdvanceResult | Piece | CarouselError
+Answer = Callable[[Any], None]
+"""Takes the outcomes of one request; `Engine.submit` types which."""
 
 
 class Priority(IntEnum):
@@ -23,35 +30,49 @@ class Priority(IntEnum):
 
 @dataclass(slots=True)
 class Path:
-    """A session's place in the tree. `node` is a prefix of the path's text, as deep as its state is held."""
+    """A session's place in the tree. `node` is a prefix of the path's text, as deep as its state is held.
+
+    `task` moves it; `tasks` are all that start from it, that one included.
+    """
 
     id: PathId
     scope: str
     node: Node
-    task: Task | None = None
+    task: AdvanceTask | None = None
+    tasks: set[Task] = field(default_factory=set)
     served: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
-class Task:
-    """One Advance under way: `wanted` is what it waits for, `holds` are the nodes that it has pinned.
+class Task(ABC):
+    """One request under way: `wanted` is what it waits for, `holds` are the nodes that it has pinned.
 
-    `began_at` is the depth from which its path moves; `awaited` counts the bytes of the way whose states were computed.
+    `whole` says that it wants the whole distribution after its only wish, not just the head: the wish is then a step
+    even if its child is held, and `distribution` is natural log, float32 [vocabulary].
     """
 
     sequence: int
     path: Path
-    request: Advance
+    request: Advance | Complete
     answer: Answer
-    work: Generator[Sequence[Wanted], Sequence[Node], AdvanceResult] = field(init=False)
+    work: Generator[Sequence[Wanted], Sequence[Node], AdvanceResult | Piece] = field(init=False)
     priority: Priority = Priority.TYPED
     wanted: Sequence[Wanted] = ()
     children: list[Node | None] = field(default_factory=list)
     missing: int = 0
     holds: list[Node] = field(default_factory=list)
     steps: int = 0
-    began_at: int = 0
-    awaited: int = 0
+    whole: bool = False
+    distribution: NDArray[np.float32] = field(init=False)
+
+    @property
+    @abstractmethod
+    def may_be_given_up(self) -> bool:
+        """Whether it may end before its work is done, at its deadline or because its caller went away."""
+
+    @abstractmethod
+    def cut_short(self, reason: FinishReason) -> AdvanceResult | Piece:
+        """What it is answered if it ends now for this reason."""
 
     def want(self, tree: StateTree, wanted: Sequence[Wanted]) -> None:
         """Wait for these nodes to be expanded. They stay pinned until the next wish; earlier pins go."""
@@ -71,8 +92,29 @@ class Task:
         self.holds.append(child)
 
 
+@dataclass(slots=True, eq=False)
+class AdvanceTask(Task):
+    """One Advance under way.
+
+    `began_at` is the depth from which its path moves; `awaited` counts the bytes of the way whose states were computed.
+    """
+
+    request: Advance
+    began_at: int = 0
+    awaited: int = 0
+
+    @property
+    def may_be_given_up(self) -> bool:
+        """Its suggestions may be, its movement is always finished."""
+        return self.request.suggest is not None
+
+    def cut_short(self, reason: FinishReason) -> AdvanceResult:
+        """No suggestions; who wanted none needs no reason."""
+        return AdvanceResult(finish=reason if self.may_be_given_up else None, steps=self.steps)
+
+
 def advance(
-    tree: StateTree, task: Task, separator: int, chunk: int
+    tree: StateTree, task: AdvanceTask, separator: int, chunk: int
 ) -> Generator[Sequence[Wanted], Sequence[Node], AdvanceResult]:
     """Move the task's path to its text, a chunk at a time, then suggest from there.
 

@@ -355,7 +355,7 @@ def test_more_sessions_than_states_all_get_right_answers() -> None:
 
 def test_the_engine_thread_serves_and_stops() -> None:
     model = FakeModel()
-    done: list[AdvanceResult | CarouselError] = []
+    done: list[object] = []
     engine = Engine(model, EngineConfig(), deliver=lambda d: done.extend(r for _, r in d), clock=lambda: 0.0)
     engine.start()
     engine.submit(Advance(engine.open_path("a"), b"abc", suggest=SPEC), lambda result: None)

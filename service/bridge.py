@@ -7,10 +7,12 @@ cross together.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from service.engine.engine import Delivery, Engine, Ticket
-from service.engine.requests import Advance, AdvanceResult, ModelIdentity, PathId
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
 from service.errors import CarouselError
 
 
@@ -66,6 +68,18 @@ class EngineSuggester:
         future.add_done_callback(partial(self._ended, ticket))
         return future
 
+    def complete(self, requests: Sequence[Complete]) -> PieceStream:
+        """Queue the requests at once. Raises Overloaded if the engine is full: none runs then."""
+        stream = PieceStream(self._engine, self._loop)
+        try:
+            for index, request in enumerate(requests):
+                stream.running[index] = self._engine.submit(request, partial(self._piece, stream, index))
+                self._waiting += 1
+        except CarouselError:
+            stream.cancel()
+            raise
+        return stream
+
     def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
         if future.cancelled():
             self._engine.cancel(ticket)
@@ -80,3 +94,54 @@ class EngineSuggester:
             future.set_exception(result)
         else:
             future.set_result(result)
+
+    def _piece(self, stream: PieceStream, index: int, result: Piece | CarouselError) -> None:
+        if isinstance(result, CarouselError) or result.finish is not None:
+            self._waiting -= 1
+        stream.put(index, result)
+
+
+class PieceStream(AsyncIterator[tuple[int, Piece]]):
+    """The pieces of completions that run together, in the order of their coming; see `sessions.ports.Pieces`.
+
+    `running` holds the ticket of every one that is unfinished, by its index.
+    """
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine, self._loop = engine, loop
+        self.running: dict[int, Ticket] = {}
+        self._arrived: deque[tuple[int, Piece] | CarouselError] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def __anext__(self) -> tuple[int, Piece]:
+        """The next piece. One caller at a time."""
+        while not self._arrived:
+            if not self.running:
+                raise StopAsyncIteration
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        arrived = self._arrived.popleft()
+        if isinstance(arrived, CarouselError):
+            self.cancel()
+            raise arrived
+        return arrived
+
+    def cancel(self) -> None:
+        """Stop what is unfinished; what it still says is dropped."""
+        for ticket in self.running.values():
+            self._engine.cancel(ticket)
+        self.running.clear()
+
+    def put(self, index: int, result: Piece | CarouselError) -> None:
+        """A piece has come, or an error instead."""
+        if index not in self.running:
+            return  # cancelled
+        if isinstance(result, CarouselError):
+            self._arrived.append(result)
+            del self.running[index]
+        else:
+            self._arrived.append((index, result))
+            if result.finish is not None:
+                del self.running[index]
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
-from service.engine.requests import SuggestSpec
+from service.engine.requests import SamplingSpec, SuggestSpec
 from service.errors import InvalidArgument
-from service.sessions.commands import Accept, CreateSession, EditSession, Insert, Replace, UndoTo
+from service.sessions.commands import Accept, CompleteText, CreateSession, EditSession, Insert, Prompt, Replace, UndoTo
 from service.sessions.limits import Limits
 from service.sessions.units import check_text
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _MAX_EDIT_ID = 128
+_MAX_SEED = 2**64 - 1
+_BYTES = 256
 
 
 def check_create(command: CreateSession, limits: Limits) -> None:
@@ -53,6 +55,42 @@ def check_edit(command: EditSession, limits: Limits) -> None:
             case _:
                 pass
     check_suggest(command.suggest, limits)
+
+
+def check_complete(command: CompleteText, limits: Limits) -> None:
+    """Raises InvalidArgument for `prompt`, `max_bytes`, `count`, `stop`, `seed`, or a field of the sampling."""
+    if isinstance(command.source, Prompt):
+        size = check_text(command.source.text, "prompt")
+        if size > limits.max_text_bytes:
+            raise InvalidArgument("prompt", f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
+    _check_range("max_bytes", command.max_bytes, 1, limits.max_completion_bytes)
+    _check_range("count", command.count, 1, limits.max_completions)
+    _check_range("seed", command.seed or 0, 0, _MAX_SEED)
+    if len(command.stop) > limits.max_stops:
+        raise InvalidArgument("stop", f"{len(command.stop)} strings, at most {limits.max_stops} are looked for")
+    for index, stop in enumerate(command.stop):
+        size = check_text(stop, f"stop[{index}]")
+        if not 1 <= size <= limits.max_stop_bytes:
+            raise InvalidArgument(f"stop[{index}]", f"{size} bytes are outside of 1..{limits.max_stop_bytes}")
+    _check_sampling(command.sampling)
+
+
+def _check_sampling(sampling: SamplingSpec) -> None:
+    _check_range("temperature", sampling.temperature, 0, 5)
+    _check_range("top_k", sampling.top_k, 0, 256)
+    if not 0 < sampling.top_p <= 1:
+        raise InvalidArgument("top_p", f"{sampling.top_p} is not above 0 and at most 1; 1 keeps every token")
+    _check_range("min_p", sampling.min_p, 0, 1)
+    _check_range("repetition_penalty", sampling.repetition_penalty, 1, 10)
+    for token, added in sampling.logit_bias:
+        if not 0 <= token < _BYTES:
+            raise InvalidArgument(f"logit_bias.{token}", f"is no byte: 0..{_BYTES - 1}, of which 255 ends the text")
+        _check_range(f"logit_bias.{token}", added, -100, 100)
+
+
+def _check_range(field: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # also what is no number
+        raise InvalidArgument(field, f"{value} is outside of {least}..{most}")
 
 
 def check_suggest(spec: SuggestSpec | None, limits: Limits) -> None:

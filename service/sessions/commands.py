@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
-from service.engine.requests import FinishReason, ModelIdentity, SuggestSpec
+from service.engine.requests import CompleteSpec, FinishReason, ModelIdentity, SamplingSpec, SuggestSpec
 
 SessionId = NewType("SessionId", str)
 Tenant = NewType("Tenant", str)
@@ -108,6 +108,39 @@ class DeleteSession:
     """Forget a session and its text."""
 
     session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text without a session; `model` None is the default one."""
+
+    text: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteText:
+    """Go on from a prompt, or from a session's cursor; nothing is changed.
+
+    `count` continuations of at most `max_bytes` bytes of UTF-8, each ending before the first of the strings in `stop`.
+    `sampling` chooses the tokens; `seed` None lets the server choose one.
+    """
+
+    source: SessionId | Prompt
+    max_bytes: int = CompleteSpec().max_bytes
+    count: int = 1
+    stop: tuple[str, ...] = ()
+    sampling: SamplingSpec = SamplingSpec()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPiece:
+    """The next characters of continuation `index`; `finish_reason` stands on its last piece, which may be empty."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

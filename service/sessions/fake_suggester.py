@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from math import log
 
 from service.engine.requests import (
     Advance,
     AdvanceResult,
+    Complete,
     Continuation,
     FinishReason,
     ModelIdentity,
     PathId,
+    Piece,
 )
 from service.errors import CarouselError
 
@@ -30,13 +32,34 @@ class FakeAnswer:
         return self.outcome
 
 
+class FakePieces(AsyncIterator[tuple[int, Piece]]):
+    """What `FakeSuggester.complete` returns: every piece is there at once. `cancelled` counts the calls of `cancel`."""
+
+    def __init__(self, outcomes: Sequence[tuple[int, Piece] | CarouselError]) -> None:
+        self._outcomes = list(outcomes)
+        self.cancelled = 0
+
+    async def __anext__(self) -> tuple[int, Piece]:
+        if not self._outcomes:
+            raise StopAsyncIteration
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, CarouselError):
+            raise outcome
+        return outcome
+
+    def cancel(self) -> None:
+        """As `Pieces.cancel`."""
+        self.cancelled += 1
+
+
 class FakeSuggester:
     """Suggests the text's last word again behind a digit per rank; deterministic, no model, no waiting.
 
 
     advances: every Advance taken, oldest first.  paths: the open paths and the text that each was told last.
-    scopes: the scope of every path that was ever opened.  refusal: raised by `advance` while it is set.
-    failure: what awaiting an answer raises while it is set.
+    scopes: the scope of every path that was ever opened.  refusal: raised by `advance` and `complete` while it is set.
+    failure: what awaiting an answer raises while it is set.  completes: every Complete taken, oldest first.
+    pieces: what the last `complete` returned.
     """
 
     def __init__(self, name: str = "fake", digest: str = "0" * 64, numerics_id: str = "fake") -> None:
@@ -44,6 +67,8 @@ class FakeSuggester:
         self.advances: list[Advance] = []
         self.paths: dict[PathId, bytes] = {}
         self.scopes: dict[PathId, str] = {}
+        self.completes: list[Complete] = []
+        self.pieces = FakePieces(())
         self.refusal: CarouselError | None = None
         self.failure: CarouselError | None = None
 
@@ -72,6 +97,18 @@ class FakeSuggester:
         self.paths[request.path] = request.text
         self.advances.append(request)
         return FakeAnswer(request, self.failure or fake_result(request))
+
+    def complete(self, requests: Sequence[Complete]) -> FakePieces:
+        """As `Suggester.complete`: continuation i says the text's last word, i times an exclamation mark, and ends."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.completes += requests
+        outcomes: list[tuple[int, Piece] | CarouselError] = []
+        for index, request in enumerate(requests):
+            word = (request.text.split() or [b""])[-1]
+            outcomes += [(index, Piece(word)), (index, Piece(b"!" * index, FinishReason.END))]
+        self.pieces = FakePieces(outcomes if self.failure is None else [outcomes[0], self.failure])
+        return self.pieces
 
 
 def fake_result(request: Advance) -> AdvanceResult:

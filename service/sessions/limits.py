@@ -15,6 +15,10 @@ class Limits:
     max_inserted_bytes: int = 64 * 1024  # by a request
     max_suggestions: int = 16
     max_suggestion_bytes: int = 512
+    max_completions: int = 16  # of one request
+    max_completion_bytes: int = 4096
+    max_stops: int = 4  # of one completion
+    max_stop_bytes: int = 64
     known_edits: int = 256  # per session, for retries
     history_revisions: int = 1_000  # per session, for undo
     history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size

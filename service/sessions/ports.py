@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol
 
-from service.engine.requests import Advance, AdvanceResult, ModelIdentity, PathId
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
+
+
+class Pieces(Protocol):
+    """The pieces of completions that run together, each with the index of its request, as they come.
+
+    Iterating ends after the last piece of every one. Raises a CarouselError if one of them failed; the others are
+    cancelled then. What is not fetched waits: it is bounded by the lengths that were asked for.
+    """
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]: ...
+
+    async def __anext__(self) -> tuple[int, Piece]: ...
+
+    def cancel(self) -> None:
+        """Stop what is unfinished; nothing happens if nothing is."""
 
 
 class Suggester(Protocol):
@@ -30,6 +45,9 @@ class Suggester(Protocol):
         An error after the call has returned never unmakes the movement: `kept` of the next request counts from here.
         Cancelling the awaitable cancels the suggestions, never the movement.
         """
+
+    def complete(self, requests: Sequence[Complete]) -> Pieces:
+        """Queue the requests at once, in call order per path. Raises Overloaded if the queue is full: none runs."""
 
 
 class Store(Protocol):

@@ -7,22 +7,26 @@ because a session is only changed between two awaits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
 from service.errors import CarouselError, NotFound, RevisionConflict
 from service.sessions.answers import Committed, PendingSuggestions
-from service.sessions.checks import check_create, check_edit
+from service.sessions.checks import check_complete, check_create, check_edit
 from service.sessions.commands import (
+    CompleteText,
     CreateSession,
     DeleteSession,
     EditSession,
     GetSession,
+    Prompt,
     SessionId,
     SessionView,
     Suggested,
     Tenant,
     Units,
 )
+from service.sessions.completions import Completion, requests_of
 from service.sessions.exactly_once import creation_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
@@ -30,12 +34,14 @@ from service.sessions.ports import Store, Suggester
 from service.sessions.records import Checkpoint, KnownEdit, SessionKey
 from service.sessions.session import FIRST_REVISION, Session
 
+_SEED_MASK = 2**53 - 1  # a seed that the server chose is one that JavaScript can say
+
 
 class Sessions:
     """The sessions of this process: text and revisions in memory, their records in `store`, one engine per model.
 
     suggesters: by model name; the first is the default.  new_id: unique, unguessable strings of `[A-Za-z0-9._-]`.
-    new_incarnation: numbers that do not repeat (63 random bits).
+    new_incarnation: numbers that do not repeat (63 random bits), of which seeds are made, too.
 
     Every method takes the Tenant that was authenticated; another tenant's session is NotFound. `deadline_s` is a
     moment on the engine's clock, after which suggestions are not worth computing; it never undoes a commit.
@@ -78,9 +84,7 @@ class Sessions:
         process holds all the sessions it may, Unavailable.
         """
         check_create(command, self._limits)
-        model = self._default_model if command.model is None else command.model
-        if model not in self._suggesters:
-            raise NotFound("model", model)
+        model = self._known_model(command.model)
         key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
         creation = creation_digest(model, command.text)
         session = None if command.id is None else await self._held.find(key)
@@ -143,10 +147,46 @@ class Sessions:
         finally:
             self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
 
+    async def complete(self, tenant: Tenant, command: CompleteText, *, deadline_s: float | None = None) -> Completion:
+        """Begin to go on from a prompt or from a session's cursor; whoever gets the Completion must close it.
+
+        At the deadline it ends with what it has. Another edit of the session ends it as superseded.
+        Raises InvalidArgument that names the field, NotFound for the session or the model, Overloaded, Unavailable.
+        """
+        check_complete(command, self._limits)
+        seed = self._new_incarnation() & _SEED_MASK if command.seed is None else command.seed
+        if isinstance(command.source, Prompt):
+            return self._complete_prompt(tenant, command.source, command, seed, deadline_s)
+        session = await self._find(tenant, command.source)
+        movement = session.movement()
+        requests = requests_of(command, seed, session.path, movement.text, movement.kept, deadline_s)
+        suggester = self._suggesters[session.model]
+        return Completion(suggester.identity, seed, session.revision, suggester.complete(requests), _nothing)
+
+    def _complete_prompt(
+        self, tenant: Tenant, prompt: Prompt, command: CompleteText, seed: int, deadline_s: float | None
+    ) -> Completion:
+        """On a path of its own in the tenant's scope, so that a prompt that grows finds what was computed for it."""
+        suggester = self._suggesters[self._known_model(prompt.model)]
+        path = suggester.open_path(tenant)
+        close = partial(suggester.close_path, path)
+        try:
+            pieces = suggester.complete(requests_of(command, seed, path, prompt.text.encode(), 0, deadline_s))
+        except CarouselError:
+            close()
+            raise
+        return Completion(suggester.identity, seed, None, pieces, close)
+
     async def close(self) -> None:
         """Give up every path and close the store. Called once, last."""
         self._held.let_go_all()
         await self._store.close()
+
+    def _known_model(self, name: str | None) -> str:
+        model = self._default_model if name is None else name
+        if model not in self._suggesters:
+            raise NotFound("model", model)
+        return model
 
     async def _find(self, tenant: Tenant, name: SessionId) -> Session:
         session = await self._held.find(SessionKey(tenant, name))
@@ -190,3 +230,7 @@ class Sessions:
     def _view_of(self, session: Session, known: KnownEdit) -> SessionView:
         identity = self._suggesters[session.model].identity
         return SessionView(session.key.id, known.revision, known.length, known.cursor, identity)
+
+
+def _nothing() -> None:
+    """A session's path stays open when a completion is closed."""

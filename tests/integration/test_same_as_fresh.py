@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.engine.engine import Delivery, Engine, EngineConfig
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, AdvanceResult, ModelIdentity, Stop, SuggestSpec
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Stop, SuggestSpec
 from service.engine.retention import Retention
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
@@ -36,6 +36,7 @@ from service.sessions.commands import (
     UndoTo,
     Units,
 )
+from service.sessions.ports import Pieces
 from service.sessions.service import Sessions
 from service.sessions.stores.memory import MemoryStore
 from tests.unit.runtime.test_onnx_model import write_model
@@ -58,6 +59,9 @@ class Turned:
         self.engine.submit(request, answered.take)
         return answered
 
+    def complete(self, requests: Sequence[Complete]) -> Pieces:
+        raise AssertionError("nothing is completed here")
+
     @staticmethod
     def _deliver(delivery: Delivery) -> None:
         for answer, result in delivery:
@@ -75,6 +79,7 @@ class Answered:
         self._results.append(result)
 
     def __await__(self) -> Generator[None, None, AdvanceResult]:
+        yield from ()  # nothing to wait for, but `await` wants a generator
         for _ in range(10_000):
             if self._results:
                 break
@@ -83,7 +88,6 @@ class Answered:
         if isinstance(result, CarouselError):
             raise result
         return result
-        yield  # makes this a generator; it never waits
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -10,8 +10,16 @@ import pytest
 from service.bridge import EngineSuggester, LoopDelivery
 from service.engine.engine import Delivery, Engine, EngineConfig
 from service.engine.fake_model import FakeModel
-from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
-from service.errors import Unavailable
+from service.engine.requests import (
+    Advance,
+    Complete,
+    CompleteSpec,
+    FinishReason,
+    ModelIdentity,
+    SamplingSpec,
+    SuggestSpec,
+)
+from service.errors import Overloaded, Unavailable
 
 
 class CountingDelivery(LoopDelivery):
@@ -29,10 +37,11 @@ class CountingDelivery(LoopDelivery):
 class Bench:
     """An engine that the test ticks by hand, behind a bridge."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: EngineConfig | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.delivery = CountingDelivery(loop)
-        self.engine = Engine(FakeModel(), EngineConfig(), deliver=self.delivery, clock=time.monotonic)
+        self.model = FakeModel()
+        self.engine = Engine(self.model, config or EngineConfig(), deliver=self.delivery, clock=time.monotonic)
         self.suggester = EngineSuggester(self.engine, ModelIdentity("fake", "0" * 64, "n"), loop)
 
 
@@ -85,3 +94,46 @@ async def test_an_engine_that_stops_refuses_and_loses_no_answer() -> None:
     await answer
     with pytest.raises(Unavailable):
         bench.suggester.advance(Advance(path, b"abcd", kept=3))
+
+
+LONG = CompleteSpec(4096, sampling=SamplingSpec(logit_bias=((0xFF, -100.0),)))  # never ends by itself
+
+
+async def test_pieces_of_several_completions_come_as_they_are_said_and_iterating_ends_with_the_last(
+    bench: Bench,
+) -> None:
+    path = bench.suggester.open_path("scope")
+    stream = bench.suggester.complete([Complete(path, b"ab", spec=CompleteSpec(20)) for _ in range(3)])
+    assert bench.suggester.waiting == 3
+    for _ in range(40):
+        bench.engine.tick()
+    pieces = [piece async for piece in stream]
+    texts = [b"".join(piece.text for index, piece in pieces if index == which) for which in range(3)]
+    assert texts[0] and texts == [texts[0]] * 3
+    assert [index for index, piece in pieces if piece.finish] == [0, 1, 2]
+    assert bench.suggester.waiting == 0
+
+
+async def test_a_cancelled_stream_stops_the_work_and_says_nothing_more(bench: Bench) -> None:
+    path = bench.suggester.open_path("scope")
+    stream = bench.suggester.complete([Complete(path, b"ab", spec=LONG)])
+    for _ in range(10):
+        bench.engine.tick()
+    assert await anext(stream)
+    stream.cancel()
+    calls = len(bench.model.calls)
+    bench.engine.tick()
+    await asyncio.sleep(0)
+    assert len(bench.model.calls) == calls
+    assert bench.suggester.waiting == 0
+
+
+async def test_an_engine_without_room_for_all_completions_runs_none_of_them() -> None:
+    bench = Bench(EngineConfig(max_waiting=2))
+    path = bench.suggester.open_path("scope")
+    with pytest.raises(Overloaded):
+        bench.suggester.complete([Complete(path, b"ab", spec=LONG)] * 3)
+    bench.engine.tick()
+    await asyncio.sleep(0)
+    assert len(bench.model.calls) == 1  # the start token's
+    assert bench.suggester.waiting == 0

@@ -84,8 +84,8 @@ constraints: .venv-dev/.complete ## pin the newest versions that fit together, i
 
 ##@ Take longer
 .PHONY: test-all
-test-all: .venv-dev/.complete ## every test, the container image included (wants buildah and mmdebstrap)
-	.ci/system-packages buildah mmdebstrap
+test-all: .venv-dev/.complete ## every test, the container image and other CPUs included (wants buildah, mmdebstrap, qemu)
+	.ci/system-packages buildah mmdebstrap qemu-user-static
 	$(PYTEST) -m "not faults" --timeout 1200 $(ARGS)
 
 .PHONY: faults

@@ -102,9 +102,9 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "verdict", "told"),
     [
-        ("flags\t: avx2 avx512f avx512_vnni", Verdict.OK, "avx2 avx512f avx512_vnni"),
-        ("flags\t: sse4_2 avx2", Verdict.NOTE, "more slowly"),
-        ("Features\t: asimd asimddp", Verdict.OK, "asimddp"),
+        ("flags\t: fma avx2 avx512f avx512_vnni", Verdict.OK, "fma avx2 avx512f avx512_vnni"),
+        ("flags\t: sse4_2 avx2 fma", Verdict.NOTE, "more slowly"),
+        ("Features\t: fma asimd asimddp", Verdict.OK, "asimddp"),
         ("", Verdict.NOTE, "unknown"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import NewType, TypeVar, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.admission import Admission
 from service.engine.completing import CompleteTask, complete
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.ports import StepModel, StepResult
@@ -36,11 +37,15 @@ AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece)
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """`max_waiting` bounds the requests inside the engine; beyond it, submit raises Overloaded."""
+    """`max_waiting` bounds the requests inside the engine; beyond it, submit raises Overloaded.
+
+    Before that, requests for suggestions and completions are refused if they would take longer than `max_wait_s`.
+    """
 
     tree: TreeConfig = TreeConfig()
     batch: BatchLimits = BatchLimits()
     max_waiting: int = 4096
+    max_wait_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,13 @@ class Engine:
         self._numbers = itertools.count(1)
         self._inbox: deque[_Message] = deque()
         self._wake = threading.Condition()
-        self._waiting = 0
+        self._waiting = self._asking = 0
         self._stopping = False
         self._abandon = False
         self._rate = _ServiceRate()
+        self._admission = Admission(
+            max_rows=config.batch.max_rows, max_wait_s=config.max_wait_s, max_waiting=config.max_waiting
+        )
         self._scopes: dict[PathId, str] = {}
         self._paths: dict[PathId, Path] = {}
         self._paths_of: Counter[str] = Counter()
@@ -122,7 +130,7 @@ class Engine:
         self._ready: list[Task] = []
         self._speaking: dict[CompleteTask, None] = {}
         self._outbox: Delivery = []
-        self._ended = 0
+        self._ended = self._ended_asking = 0
         self._start, self._start_distribution = _feed_start(model)
         self._thread = threading.Thread(target=self._run, name="carousel-engine", daemon=True)
 
@@ -153,7 +161,9 @@ class Engine:
         self._send(_Close(path))
 
     def submit(self, request: Request[AnswerType], answer: Callable[[AnswerType | CarouselError], None]) -> Ticket:
-        """Queue a request; `answer` gets its result. Raises Overloaded if the engine is full.
+        """Queue a request; `answer` gets its result.
+
+        Raises Overloaded if the engine is full, or if suggestions or a completion would come too late.
 
         An Advance has one result. A Complete has any number of pieces, at most one a tick, and ends with the one that
         has a `finish`. Either may end with an error instead.
@@ -166,6 +176,11 @@ class Engine:
             if self._waiting >= self._config.max_waiting:
                 delay = self._waiting / max(self._rate.per_second, 1.0)
                 raise Overloaded(f"{self._waiting} requests wait already; retry later", min(delay, 60.0))
+            if _asks(request):
+                if self._asking >= self._admission.most:
+                    delay = self._admission.seconds_for(self._asking)
+                    raise Overloaded(f"{self._asking} requests are under way; retry later", min(delay, 60.0))
+                self._asking += 1
             self._waiting += 1
             self._inbox.append(_Submit(ticket, request, answer))
             self._wake.notify()
@@ -198,6 +213,7 @@ class Engine:
 
     def tick(self) -> None:
         """One turn of the loop; public so that tests can turn it by hand instead of starting the thread."""
+        began_s = self._clock()
         self._tree.tick()
         self._admit()
         self._expire()
@@ -205,6 +221,7 @@ class Engine:
         plan = self._scheduler.plan(self._tree, self._tasks.values())
         if plan.rows:
             self._execute(plan)
+            self._admission.ticked(plan.tokens, self._clock() - began_s)
         self._hand_over()
 
     def _admit(self) -> None:
@@ -250,12 +267,12 @@ class Engine:
     def _begin(self, message: _Submit) -> None:
         request = message.request
         if request.path not in self._scopes:
-            self._end(message.answer, _of_closed_path(request))
+            self._end(request, message.answer, _of_closed_path(request))
             return
         try:
             path = self._place(request.path)
         except TreeFull as error:
-            self._end(message.answer, _too_small(error))
+            self._end(request, message.answer, _too_small(error))
             return
         match request:
             case Advance():
@@ -391,6 +408,8 @@ class Engine:
                     return
             self._ready.append(task)
         except StopIteration as done:
+            if _asks(task.request):
+                self._admission.answered(task.steps_asked_for)
             self._finish(task, done.value)
         finally:
             if held:
@@ -413,11 +432,12 @@ class Engine:
         task.holds = []
         task.path.tasks.remove(task)
         del self._tasks[Ticket(task.sequence)]
-        self._end(task.answer, outcome)
+        self._end(task.request, task.answer, outcome)
 
-    def _end(self, answer: Answer, outcome: Outcome) -> None:
+    def _end(self, request: Advance | Complete, answer: Answer, outcome: Outcome) -> None:
         """The one way in which a request ends."""
         self._ended += 1
+        self._ended_asking += _asks(request)
         self._outbox.append((answer, outcome))
 
     def _fail(self, group: Group, error: CarouselError) -> None:
@@ -447,8 +467,10 @@ class Engine:
             return
         outbox, self._outbox = self._outbox, []
         ended, self._ended = self._ended, 0
+        ended_asking, self._ended_asking = self._ended_asking, 0
         with self._wake:
             self._waiting -= ended
+            self._asking -= ended_asking
         self._rate.answered(ended, self._clock())
         self._deliver(outbox)
 
@@ -459,6 +481,11 @@ def _feed_start(model: StepModel) -> tuple[StepResult, NDArray[np.float32]]:
     result = model.step(np.array([[model.start_token]], np.int64), states, all_probabilities=True)
     assert result.log_probabilities is not None, "they were asked for"
     return result, result.log_probabilities[0]
+
+
+def _asks(request: Advance | Complete) -> bool:
+    """Whether somebody waits for text. A mere movement is cheap, and whoever is refused it makes it later anyway."""
+    return isinstance(request, Complete) or request.suggest is not None
 
 
 def _of_closed_path(request: Advance | Complete) -> AdvanceResult | Piece:

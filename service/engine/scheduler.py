@@ -49,6 +49,11 @@ class BatchPlan:
         """Rows of both groups."""
         return len(self.steps.parents) + len(self.chunks.parents)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of both groups."""
+        return sum(map(len, self.steps.tokens)) + sum(map(len, self.chunks.tokens))
+
 
 class Scheduler:
     """Chooses rows. Owns only the accounts of who was served how much."""

@@ -70,6 +70,11 @@ class Task(ABC):
     def may_be_given_up(self) -> bool:
         """Whether it may end before its work is done, at its deadline or because its caller went away."""
 
+    @property
+    @abstractmethod
+    def steps_asked_for(self) -> int:
+        """Its steps so far, those apart that brought it to the end of its text."""
+
     @abstractmethod
     def cut_short(self, reason: FinishReason) -> AdvanceResult | Piece:
         """What it is answered if it ends now for this reason."""
@@ -107,6 +112,11 @@ class AdvanceTask(Task):
     def may_be_given_up(self) -> bool:
         """Its suggestions may be, its movement is always finished."""
         return self.request.suggest is not None
+
+    @property
+    def steps_asked_for(self) -> int:
+        """Those of its suggestions."""
+        return max(self.steps - self.awaited, 0)
 
     def cut_short(self, reason: FinishReason) -> AdvanceResult:
         """No suggestions; who wanted none needs no reason."""

@@ -296,6 +296,32 @@ def test_a_full_engine_refuses_with_a_retry_delay_and_loses_nothing() -> None:
     bench.run()
 
 
+def test_suggestions_that_would_come_too_late_are_refused_before_any_movement_is() -> None:
+    clock = Stopwatch()
+    engine = Engine(TimedModel(clock, seconds_per_row=0.01), EngineConfig(), deliver=answer_all, clock=clock)
+    paths = [engine.open_path(f"tenant {number}") for number in range(200)]
+    ask = SuggestSpec(1, 8, Stop.NONE)
+    for crowd in (paths[:1], paths[1:4], paths[4:20]):  # it learns what a request costs: about 0.08 s
+        for path in crowd:
+            engine.submit(Advance(path, b"a", suggest=ask), lambda result: None)
+        for _ in range(20):
+            engine.tick()
+    began_s = clock.now_s
+    taken_s: list[float] = []
+    delays_s: list[float] = []
+    for path in paths[20:]:
+        try:
+            engine.submit(Advance(path, b"b", suggest=ask), lambda result: taken_s.append(clock.now_s - began_s))
+        except Overloaded as refusal:
+            delays_s.append(refusal.retry_after_s)
+            engine.submit(Advance(path, b"b"), lambda result: None)  # what was typed is still taken
+    for _ in range(40):
+        engine.tick()
+    assert 4 <= len(taken_s) == len(paths) - 20 - len(delays_s) < 20
+    assert max(taken_s) < 0.5 + 0.01 * len(paths)  # the movements of all the others go first
+    assert all(0.2 < delay < 1.0 for delay in delays_s)
+
+
 class Moves(Unobserved):
     """How far texts moved over held states, and over states that they waited for."""
 
@@ -318,6 +344,33 @@ def test_bytes_that_were_suggested_move_over_held_states_and_others_are_waited_f
     bench.ask(Advance(path, b"abcdefgh" + suggested + b"zz", kept=8))
     bench.run()
     assert (moves.held, moves.computed) == (len(suggested), 8 + 2)
+
+
+@dataclass
+class Stopwatch:
+    """A clock that somebody else moves."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class TimedModel(FakeModel):
+    """Takes time on a stopwatch for every row."""
+
+    def __init__(self, clock: Stopwatch, *, seconds_per_row: float) -> None:
+        super().__init__()
+        self._clock, self._seconds_per_row = clock, seconds_per_row
+
+    def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+        self._clock.now_s += self._seconds_per_row * tokens.size
+        return super().step(tokens, states, all_probabilities=all_probabilities)
+
+
+def answer_all(delivery: Delivery) -> None:
+    for answer, result in delivery:
+        answer(result)
 
 
 class BrokenModel(FakeModel):

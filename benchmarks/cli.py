@@ -9,6 +9,7 @@ from benchmarks.free import free
 from benchmarks.graph.command import graph
 from benchmarks.memory import memory
 from benchmarks.naive import naive
+from benchmarks.overload import overload
 from benchmarks.replay.command import replay
 from benchmarks.undo import undo
 
@@ -24,6 +25,7 @@ app.command("free")(free)
 app.command("graph")(graph)
 app.command("memory")(memory)
 app.command("naive")(naive)
+app.command("overload")(overload)
 app.command("replay")(replay)
 app.command("undo")(undo)
 

@@ -58,10 +58,9 @@ def typing_after(
     client: Client, text: str, suggest: SuggestOptions, *, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[Typist]:
     """A typist in a session of this text, whose states are computed before the first key. Deleted when it is left."""
-    with client.session() as session:
-        with session.typing() as stream:
-            typist = Typist(stream, suggest, clock)
-            for start in range(0, len(text), _PASTE_BYTES):
-                typist.press(Insert(text[start : start + _PASTE_BYTES]))
-            yield typist
-            stream.drain()
+    with client.session() as session, session.typing() as stream:
+        typist = Typist(stream, suggest, clock)
+        for start in range(0, len(text), _PASTE_BYTES):
+            typist.press(Insert(text[start : start + _PASTE_BYTES]))
+        yield typist
+        stream.drain()

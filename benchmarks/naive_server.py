@@ -1,8 +1,8 @@
 """The simplest honest server to compare with: FastAPI in front of onnxruntime, the whole context fed at every request.
 
-`python -m benchmarks.naive_server FOLDER PRECISION MAX_BYTES` opens a port of the system's choice and says which. It has
-the same graph, one intra-op thread and no spinning, as Carousel has; the context goes through the model in one call, and
-greedy decoding carries the states from then on, as anybody would write it.
+`python -m benchmarks.naive_server FOLDER PRECISION MAX_BYTES` opens a port of the system's choice and says which. It
+has the same graph, one intra-op thread and no spinning, as Carousel has; the context goes through the model in one
+call, and greedy decoding carries the states from then on, as anybody would write it.
 """
 
 from __future__ import annotations

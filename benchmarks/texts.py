@@ -10,7 +10,7 @@ from benchmarks.report import BenchmarkError
 
 
 def held_out_text(size_bytes: int) -> str:
-    """The held-out library files one after the other, ASCII alone, so that a character is a byte. Raises BenchmarkError."""
+    """The held-out library files one after the other, ASCII alone: a character is a byte. Raises BenchmarkError."""
     parts: list[str] = []
     missing = size_bytes
     for path in held_out_library_files():

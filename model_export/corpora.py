@@ -279,6 +279,23 @@ def _split_tail(documents: list[Document]) -> tuple[list[Document], list[Documen
     return train, held_out[::-1]
 
 
+def cap_per_document(documents: Sequence[Document], limit: int | None) -> int | None:
+    """The largest number of bytes to read of each document so that all together stay within `limit`; None: all of it.
+
+    Short documents leave their share to the long ones, so nothing is cut while there is room.
+    """
+    left = limit
+    if left is None or sum(len(d.text) for d in documents) <= left:
+        return None
+    lengths = sorted(len(d.text) for d in documents)
+    for index, length in enumerate(lengths):
+        cap = left // (len(lengths) - index)
+        if length > cap:
+            return max(1, cap)
+        left -= length
+    return None
+
+
 def _telling_lines(text: bytes) -> set[bytes]:
     return {line for line in (raw.strip() for raw in text.split(b"\n")) if len(line) >= MIN_LINE_FOR_COPY}
 

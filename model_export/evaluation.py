@@ -48,9 +48,9 @@ def evaluate(
 ) -> Figures:
     """Read every document from its start. Raises ExportError if there is nothing to read.
 
-    limit: read about that many bytes, an equal share from the start of each document.
+    limit: read about that many bytes; where documents have to be cut, all at the same length.
     """
-    share = None if limit is None else max(1, limit // max(1, len(documents)))
+    share = corpora.cap_per_document(documents, limit)
     texts = sorted((np.frombuffer(d.text[:share], np.uint8).astype(np.int64) for d in documents), key=len, reverse=True)
     texts = [text for text in texts if len(text)]
     if not texts:

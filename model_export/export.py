@@ -27,7 +27,7 @@ MEASURED_BYTES = 2_000_000  # enough for three digits; all of the standard libra
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Documents to measure the graphs on; `limit` bytes of them, an equal share from the start of each."""
+    """Documents to measure the graphs on; `limit` bytes of them; longer ones are cut at one length."""
 
     documents: tuple[Document, ...]
     limit: int = MEASURED_BYTES

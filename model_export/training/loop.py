@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model_export.corpora import SEPARATOR, Corpus, Document
+from model_export.corpora import SEPARATOR, Corpus, Document, cap_per_document
 from model_export.errors import TrainingError
 from model_export.language_model import LanguageModel, LanguageModelConfig
 from model_export.training import checkpoint
@@ -227,10 +227,10 @@ def bits_per_byte(
 ) -> float:
     """Mean negative log2-probability of every byte of every document, each read from the initial state.
 
-    `limit` reads about that many bytes, an equal share from the start of each document. The end of a document is not
+    `limit` reads about that many bytes; documents are cut at one length if they must be. The end of a document is not
     counted: bits per byte are of the text. Documents run side by side in batches of similar length.
     """
-    share = None if limit is None else max(1, limit // max(1, len(documents)))
+    share = cap_per_document(documents, limit)
     texts = sorted((d.text[:share] for d in documents), key=len, reverse=True)
     total_bits, total_bytes = 0.0, 0
     was_training = model.training

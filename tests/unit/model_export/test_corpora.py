@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_export import corpora
-from model_export.corpora import Corpus, Document
+from model_export.corpora import Corpus, Document, cap_per_document
 from model_export.errors import CorpusError
 from tests.unit.model_export.tiny import text, write_files
 
@@ -158,3 +158,16 @@ def test_the_yardstick_of_this_python_is_found_and_never_trained_on() -> None:
     assert not any("test" in Path(d.path).parts[:-1] or "site-packages" in d.path for d in corpus.held_out)
     assert not any(corpora.is_held_out(d.path) for d in corpus.train)
     assert not {d.text for d in corpus.held_out} & {d.text for d in corpus.train}
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 200))
+def test_documents_are_cut_at_one_length_and_only_if_they_have_to_be(lengths: list[int], limit: int) -> None:
+    documents = [Document("c", str(number), b"x" * length) for number, length in enumerate(lengths)]
+    cap = cap_per_document(documents, limit)
+    if cap is None:
+        assert sum(lengths) <= limit
+    else:
+        assert sum(lengths) > limit
+        read = sum(min(length, cap) for length in lengths)
+        assert read <= limit or cap == 1
+        assert sum(min(length, cap + 1) for length in lengths) > limit

@@ -131,6 +131,7 @@ class PieceStream(AsyncIterator[tuple[int, Piece]]):
         for ticket in self.running.values():
             self._engine.cancel(ticket)
         self.running.clear()
+        self._wake()
 
     def put(self, index: int, result: Piece | CarouselError) -> None:
         """A piece has come, or an error instead."""
@@ -143,5 +144,8 @@ class PieceStream(AsyncIterator[tuple[int, Piece]]):
             self._arrived.append((index, result))
             if result.finish is not None:
                 del self.running[index]
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

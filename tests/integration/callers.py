@@ -46,6 +46,18 @@ class Shown:
     request_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Completed:
+    """Completions as either facade shows them."""
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    seed: int
+    revision: int | None
+    model: tuple[str, str, str]
+    pieces: int = 1
+
+
 class Refused(Exception):
     """An error as either facade shows it."""
 
@@ -81,6 +93,22 @@ class RestCaller:
         if answer.status_code != 204:
             raise refused(answer)
 
+    async def complete(self, session: str, **body: Any) -> Completed:
+        answer = await self.client.post(f"/v1/sessions/{session}/complete", json=body)
+        if answer.status_code != 200:
+            raise refused(answer)
+        shown = answer.json()
+        completions = shown["completions"]
+        assert [one["index"] for one in completions] == list(range(len(completions)))
+        model = shown["model"]
+        return Completed(
+            tuple(one["text"] for one in completions),
+            tuple(one["finish_reason"] for one in completions),
+            shown["seed"],
+            shown["revision"],
+            (model["name"], model["digest"], model["numerics_id"]),
+        )
+
 
 class GrpcCaller:
     """Calls the gRPC facade."""
@@ -108,6 +136,35 @@ class GrpcCaller:
 
     async def delete(self, session: str) -> None:
         await _call(self.stub.DeleteSession(pb.DeleteSessionRequest(session_id=session)))
+
+    async def complete(self, session: str, **body: Any) -> Completed:
+        return await self.complete_request({"session_id": session, **body})
+
+    async def complete_request(self, body: dict[str, Any]) -> Completed:
+        call = self.stub.Complete(ParseDict(body, pb.CompleteRequest()))
+        texts: dict[int, str] = {}
+        reasons: dict[int, str] = {}
+        about: list[pb.Completion] = []
+        pieces = 0
+        try:
+            async for response in call:
+                pieces += 1
+                if response.HasField("completion"):
+                    about.append(response.completion)
+                texts[response.index] = texts.get(response.index, "") + response.text
+                if (reason := _finish(response.finish_reason)) is not None:
+                    reasons[response.index] = reason
+        except grpc.aio.AioRpcError as error:
+            raise refused_call(error) from error
+        (told,) = about
+        return Completed(
+            tuple(texts[index] for index in sorted(texts)),
+            tuple(reasons[index] for index in sorted(texts)),
+            told.seed,
+            told.revision if told.HasField("revision") else None,
+            (told.model.name, told.model.digest, told.model.numerics_id),
+            pieces,
+        )
 
 
 Caller = RestCaller | GrpcCaller

@@ -62,18 +62,24 @@ class CallGuard:
         self._log = structlog.stdlib.get_logger("carousel.grpc")
 
     def handler(self, unary: Mapping[str, Unary], streams: Mapping[str, Stream]) -> grpc.GenericRpcHandler[Any, Any]:
-        """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start."""
+        """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start.
+
+        Those in `streams` write their answers to the context; they are given the request, or all of them in turn.
+        """
         handlers = {}
         for method in SERVICE.methods:
-            serve = self._stream if method.client_streaming else self._unary
-            behaviours: Mapping[str, Any] = streams if method.client_streaming else unary
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if method.client_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
+            serve: Any
+            if method.client_streaming:
+                serve = self._stream(method.name, streams[method.name])
+                make = grpc.stream_stream_rpc_method_handler
+            elif method.server_streaming:
+                serve = self._server_stream(method.name, streams[method.name])
+                make = grpc.unary_stream_rpc_method_handler
+            else:
+                serve = self._unary(method.name, unary[method.name])
+                make = grpc.unary_unary_rpc_method_handler
             handlers[method.name] = make(
-                serve(method.name, behaviours[method.name]),
+                serve,
                 request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
                 response_serializer=_serialize,
             )
@@ -99,6 +105,18 @@ class CallGuard:
                 if isinstance(request, InvalidArgument):
                     raise request
                 return await behaviour(request, call)
+
+        return serve
+
+    def _server_stream(
+        self, name: str, behaviour: Stream
+    ) -> Callable[[Message | InvalidArgument, Context], Awaitable[None]]:
+        async def serve(request: Message | InvalidArgument, context: Context) -> None:
+            async with self._call(name, context) as call:
+                if isinstance(request, InvalidArgument):
+                    raise request
+                await context.send_initial_metadata(((REQUEST_ID_HEADER, call.request_id),))
+                await behaviour(request, call, context)
 
         return serve
 

@@ -7,10 +7,12 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from service.engine.requests import FinishReason, Stop, SuggestSpec
+from service.engine.requests import FinishReason, ModelIdentity, SamplingSpec, Stop, SuggestSpec
 from service.errors import InvalidArgument
 from service.sessions.commands import (
     Accept,
+    CompletedPiece,
+    CompleteText,
     CreateSession,
     Delete,
     DeleteSession,
@@ -19,6 +21,7 @@ from service.sessions.commands import (
     GetSession,
     Insert,
     MoveCursor,
+    Prompt,
     Replace,
     SessionId,
     SessionView,
@@ -27,6 +30,7 @@ from service.sessions.commands import (
     UndoTo,
     Units,
 )
+from service.sessions.completions import Completion
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 
 _UNITS = {
@@ -104,6 +108,40 @@ def edit_command(request: pb.EditRequest | pb.TypeRequest) -> EditSession:
         units=_units(request.units),
         suggest=_suggest(request),
     )
+
+
+def complete_command(request: pb.CompleteRequest) -> CompleteText:
+    """Raises InvalidArgument for a request without a source, and for a session with a model."""
+    default, greedy = CompleteText(Prompt("")), SamplingSpec()
+    return CompleteText(
+        source=_source(request),
+        max_bytes=request.max_bytes if request.HasField("max_bytes") else default.max_bytes,
+        count=request.count if request.HasField("count") else default.count,
+        stop=tuple(request.stop),
+        sampling=SamplingSpec(
+            temperature=request.temperature,
+            top_k=request.top_k,
+            top_p=request.top_p if request.HasField("top_p") else greedy.top_p,
+            min_p=request.min_p,
+            repetition_penalty=(
+                request.repetition_penalty if request.HasField("repetition_penalty") else greedy.repetition_penalty
+            ),
+            logit_bias=tuple(sorted(request.logit_bias.items())),
+        ),
+        seed=request.seed if request.HasField("seed") else None,
+    )
+
+
+def _source(request: pb.CompleteRequest) -> SessionId | Prompt:
+    match request.WhichOneof("source"):
+        case "prompt":
+            return Prompt(request.prompt, request.model or None)
+        case "session_id":
+            if request.model:
+                raise InvalidArgument("model", "a session has its model; leave it out")
+            return SessionId(request.session_id)
+        case None:
+            raise InvalidArgument("source", "needs one of session_id, prompt")
 
 
 def _edit(operation: pb.EditOperation, index: int) -> Edit:
@@ -186,16 +224,31 @@ def suggested(edit_id: str, found: Suggested) -> pb.TypeResponse:
     )
 
 
+def completion(under_way: Completion) -> pb.Completion:
+    """What the same text takes once more."""
+    return pb.Completion(model=_model(under_way.model), seed=under_way.seed, revision=under_way.revision)
+
+
+def complete_response(piece: CompletedPiece, about: pb.Completion | None) -> pb.CompleteResponse:
+    """A piece; the first message of a call is also `about` the completion."""
+    return pb.CompleteResponse(
+        index=piece.index, text=piece.text, finish_reason=_finish_reason(piece.finish_reason), completion=about
+    )
+
+
 def session(view: SessionView) -> pb.Session:
     """The session without its text."""
-    model = view.model
     return pb.Session(
         id=view.id,
         revision=view.revision,
         length=view.length,
         cursor=view.cursor,
-        model=pb.Model(name=model.name, digest=model.digest, numerics_id=model.numerics_id),
+        model=_model(view.model),
     )
+
+
+def _model(model: ModelIdentity) -> pb.Model:
+    return pb.Model(name=model.name, digest=model.digest, numerics_id=model.numerics_id)
 
 
 def _suggestions(suggestions: tuple[Suggestion, ...] | None) -> list[pb.Suggestion]:

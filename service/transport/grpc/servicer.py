@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from service.sessions.service import Sessions
 from service.transport.grpc import messages
-from service.transport.grpc.calls import Call, Unary
+from service.transport.grpc.calls import Call, Context, Unary
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 
 
 class AutocompleteMethods:
-    """The unary methods. Errors pass through: CallGuard turns them into statuses."""
+    """The methods that take one request. Errors pass through: CallGuard turns them into statuses."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -43,3 +43,13 @@ class AutocompleteMethods:
         """Apply edits and suggest."""
         command = messages.edit_command(request)
         return messages.edit_response(await self._sessions.edit(call.tenant, command, deadline_s=call.deadline_s))
+
+    async def complete(self, request: pb.CompleteRequest, call: Call, context: Context) -> None:
+        """Go on from a prompt or a session's cursor; a caller who goes away stops the work."""
+        command = messages.complete_command(request)
+        completion = await self._sessions.complete(call.tenant, command, deadline_s=call.deadline_s)
+        async with completion:
+            about: pb.Completion | None = messages.completion(completion)
+            async for piece in completion:
+                await context.write(messages.complete_response(piece, about))
+                about = None

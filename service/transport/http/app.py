@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 import service
 from service.sessions.service import Sessions
 from service.transport.caller import REQUEST_ID_HEADER, TenantResolver
+from service.transport.http.completion_routes import completion_routes
+from service.transport.http.completion_stream import LAST_EVENT_ID
 from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
 from service.transport.http.intake import Intake
@@ -49,6 +51,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.include_router(session_routes(sessions, tenants))
+    app.include_router(completion_routes(sessions, tenants))
     app.include_router(operations_routes(lifecycle, metrics_url))
     add_documentation(app)
     answer_errors_of(app)
@@ -57,7 +60,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", REQUEST_ID_HEADER],
+            allow_headers=["content-type", REQUEST_ID_HEADER, LAST_EVENT_ID],
             expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after"],
         )
     return Intake(

@@ -28,13 +28,14 @@ class GetQuery(NoQuery):
     units: UnitsName = "codepoint"
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "NOT_FOUND: no such session or model, as far as the caller can know"},
     409: {"model": Problem, "description": "REVISION_CONFLICT: carries the current `revision`"},
     422: {"model": Problem, "description": "INVALID_ARGUMENT: names the `field`"},
     429: {"model": Problem, "description": "OVERLOADED: retry after `retry_after_s`"},
     503: {"model": Problem, "description": "UNAVAILABLE: retry after `retry_after_s`"},
 }
+"""How the session paths refuse, for their documentation."""
 
 _CREATE_EXAMPLES: dict[str, Any] = {
     "suggest at once": {
@@ -72,7 +73,7 @@ _EDIT_EXAMPLES: dict[str, Any] = {
 
 def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     """The routes over `sessions`."""
-    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=_PROBLEMS)
+    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS)
     answers: dict[str, Any] = {"response_model": SessionAnswer, "response_model_exclude_none": True}
 
     def tenant_of(request: Request) -> Tenant:

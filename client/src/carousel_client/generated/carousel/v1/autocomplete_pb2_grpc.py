@@ -63,6 +63,11 @@ class AutocompleteStub:
                 request_serializer=carousel_dot_v1_dot_autocomplete__pb2.TypeRequest.SerializeToString,
                 response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.TypeResponse.FromString,
                 _registered_method=True)
+        self.Complete = channel.unary_stream(
+                '/carousel.v1.Autocomplete/Complete',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.FromString,
+                _registered_method=True)
 
 
 class AutocompleteServicer:
@@ -108,6 +113,14 @@ class AutocompleteServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Complete(self, request, context):
+        """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
+        Cancelling the call stops the work. At the call's deadline it ends with what it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AutocompleteServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -135,6 +148,11 @@ def add_AutocompleteServicer_to_server(servicer, server):
                     servicer.Type,
                     request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.TypeRequest.FromString,
                     response_serializer=carousel_dot_v1_dot_autocomplete__pb2.TypeResponse.SerializeToString,
+            ),
+            'Complete': grpc.unary_stream_rpc_method_handler(
+                    servicer.Complete,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -276,6 +294,33 @@ class Autocomplete:
             '/carousel.v1.Autocomplete/Type',
             carousel_dot_v1_dot_autocomplete__pb2.TypeRequest.SerializeToString,
             carousel_dot_v1_dot_autocomplete__pb2.TypeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Complete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/Complete',
+            carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

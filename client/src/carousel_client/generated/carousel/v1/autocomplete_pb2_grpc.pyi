@@ -49,6 +49,10 @@ class AutocompleteStub:
     """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
     suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
     """
+    Complete: _grpc.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]
+    """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
+    Cancelling the call stops the work. At the call's deadline it ends with what it has.
+    """
 
 @_typing.type_check_only
 class AutocompleteAsyncStub(AutocompleteStub):
@@ -70,6 +74,10 @@ class AutocompleteAsyncStub(AutocompleteStub):
     Type: _aio.StreamStreamMultiCallable[_autocomplete_pb2.TypeRequest, _autocomplete_pb2.TypeResponse]  # type: ignore[assignment]
     """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
     suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+    """
+    Complete: _aio.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]  # type: ignore[assignment]
+    """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
+    Cancelling the call stops the work. At the call's deadline it ends with what it has.
     """
 
 class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +127,16 @@ class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_autocomplete_pb2.TypeResponse], _abc.AsyncIterator[_autocomplete_pb2.TypeResponse]]:
         """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
         suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+        """
+
+    @_abc_1.abstractmethod
+    def Complete(
+        self,
+        request: _autocomplete_pb2.CompleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_autocomplete_pb2.CompleteResponse], _abc.AsyncIterator[_autocomplete_pb2.CompleteResponse]]:
+        """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
+        Cancelling the call stops the work. At the call's deadline it ends with what it has.
         """
 
 def add_AutocompleteServicer_to_server(servicer: AutocompleteServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,19 +9,23 @@ What is sent and what is understood stands once, in modules that do no I/O (`mes
 """
 
 from carousel_client.aio import AsyncClient, AsyncSession
+from carousel_client.aio_completion import AsyncCompletion
 from carousel_client.answers import (
     Acknowledged,
     Answer,
     Event,
     FinishReason,
     Model,
+    Piece,
     Rejected,
     Suggested,
     Suggestion,
 )
 from carousel_client.client import Client, Session
+from carousel_client.completion import Completion
 from carousel_client.edits import (
     Accept,
+    CompleteOptions,
     Delete,
     Edit,
     Insert,
@@ -56,9 +60,12 @@ __all__ = [
     "Acknowledged",
     "Answer",
     "AsyncClient",
+    "AsyncCompletion",
     "AsyncSession",
     "CarouselError",
     "Client",
+    "CompleteOptions",
+    "Completion",
     "DeadlineExceeded",
     "Delete",
     "Edit",
@@ -73,6 +80,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PermissionDenied",
+    "Piece",
     "QuotaExceeded",
     "Rejected",
     "Replace",

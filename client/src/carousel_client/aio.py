@@ -11,12 +11,14 @@ from typing import TypeVar
 
 import grpc
 
+from carousel_client.aio_completion import AsyncCompletion
 from carousel_client.answers import Answer
 from carousel_client.channels import CHANNEL_OPTIONS, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, metadata_of
-from carousel_client.edits import Edit, SuggestOptions, Units
+from carousel_client.edits import CompleteOptions, Edit, SuggestOptions, Units
 from carousel_client.errors import CarouselError, NotFound, error_of_call
+from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.generated.carousel.v1 import autocomplete_pb2_grpc as pb_grpc
-from carousel_client.messages import Call, create_call, get_call
+from carousel_client.messages import Call, complete_request, create_call, get_call
 from carousel_client.retries import Attempts, RetryPolicy
 from carousel_client.session_state import SessionMethods, SessionState
 
@@ -90,6 +92,26 @@ class AsyncClient:
         answer, _ = await self.call(get_call(id, units, include_text=False))
         return AsyncSession(self, SessionState(answer, units))
 
+    def complete(
+        self,
+        prompt: str,
+        options: CompleteOptions | None = None,
+        *,
+        model: str | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncCompletion:
+        """Go on from a text without a session, to be iterated with `async for`. See Client.complete."""
+        return self.open_completion(
+            complete_request(options or CompleteOptions(), prompt=prompt, model=model), timeout_s
+        )
+
+    def open_completion(self, request: pb.CompleteRequest, timeout_s: float | None) -> AsyncCompletion:
+        """A completion; `complete` of a client or a session is how users get one."""
+        attempts = Attempts(self._retry, self._timeout_s if timeout_s is None else timeout_s, time.monotonic)
+        return AsyncCompletion(
+            lambda left_s: self._stub.Complete(request, timeout=left_s, metadata=self._metadata), attempts
+        )
+
     async def call(self, call: Call[A], *, timeout_s: float | None = None) -> A:
         """Make a call, again if the server was not available. Raises CarouselErrors."""
         attempts = Attempts(self._retry, self._timeout_s if timeout_s is None else timeout_s, time.monotonic)
@@ -121,6 +143,11 @@ class AsyncSession(SessionMethods[Awaitable[Answer]]):
         answer = await self._client.call(self._state.edit(edits, suggest, edit_id), timeout_s=timeout_s)
         self._state.take(answer)
         return answer
+
+    def complete(self, options: CompleteOptions | None = None, *, timeout_s: float | None = None) -> AsyncCompletion:
+        """Go on from the cursor; nothing changes. An edit of the session ends it as superseded. See Client.complete."""
+        request = complete_request(options or CompleteOptions(), session_id=self.id)
+        return self._client.open_completion(request, timeout_s)
 
     async def text(self) -> str:
         """Read the text. The next edit is based on what was read, also if somebody else had edited the session."""

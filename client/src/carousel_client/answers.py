@@ -9,13 +9,13 @@ from carousel_client.errors import CarouselError
 
 
 class FinishReason(StrEnum):
-    """Why a suggestion ended, or why there is none."""
+    """Why a suggestion or a completion ended, or why there are no suggestions."""
 
-    STOP = "stop"  # the stop rule
+    STOP = "stop"  # the stop rule, or a stop string
     LENGTH = "length"  # max_bytes
     END = "end"  # the model expects the text to end
-    DEADLINE = "deadline"  # none: the time was up
-    SUPERSEDED = "superseded"  # none: a newer edit came
+    DEADLINE = "deadline"  # the time was up: no suggestions, a completion as far as it came
+    SUPERSEDED = "superseded"  # a newer edit came: no suggestions, a completion as far as it came
     SHED = "shed"  # none: dropped under overload
 
 
@@ -51,6 +51,15 @@ class Answer:
     cursor: int
     model: Model
     suggestions: tuple[Suggestion, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next characters of completion `index`; `finish_reason` stands on its last piece, which may be empty."""
+
+    index: int
+    text: str
     finish_reason: FinishReason | None = None
 
 

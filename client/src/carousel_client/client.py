@@ -11,10 +11,12 @@ import grpc
 
 from carousel_client.answers import Answer
 from carousel_client.channels import CHANNEL_OPTIONS, DEFAULT_TARGET, DEFAULT_TIMEOUT_S, metadata_of
-from carousel_client.edits import Edit, SuggestOptions, Units
+from carousel_client.completion import Completion
+from carousel_client.edits import CompleteOptions, Edit, SuggestOptions, Units
 from carousel_client.errors import CarouselError, NotFound, error_of_call
+from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.generated.carousel.v1 import autocomplete_pb2_grpc as pb_grpc
-from carousel_client.messages import Call, create_call, get_call
+from carousel_client.messages import Call, complete_request, create_call, get_call
 from carousel_client.retries import Attempts, RetryPolicy
 from carousel_client.session_state import SessionMethods, SessionState
 from carousel_client.typing_stream import TypingStream
@@ -75,6 +77,23 @@ class Client:
         answer, _ = self.call(get_call(id, units, include_text=False))
         return Session(self, SessionState(answer, units))
 
+    def complete(
+        self,
+        prompt: str,
+        options: CompleteOptions | None = None,
+        *,
+        model: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Completion:
+        """Go on from a text without a session; one completion of at most 256 bytes unless asked otherwise.
+
+        `timeout_s` (the client's, if None) is the deadline at which it ends with what it has.
+        Iterating it raises CarouselErrors; this raises InvalidArgument for what cannot be sent at all.
+        """
+        return self.open_completion(
+            complete_request(options or CompleteOptions(), prompt=prompt, model=model), timeout_s
+        )
+
     def call(self, call: Call[A], *, timeout_s: float | None = None) -> A:
         """Make a call, again if the server was not available. Raises CarouselErrors."""
         attempts = Attempts(self._retry, self._timeout_s if timeout_s is None else timeout_s, time.monotonic)
@@ -85,6 +104,13 @@ class Client:
             except grpc.RpcError as failure:
                 error = error_of_call(failure)
             time.sleep(attempts.delay_after(error))
+
+    def open_completion(self, request: pb.CompleteRequest, timeout_s: float | None) -> Completion:
+        """A completion; `complete` of a client or a session is how users get one."""
+        attempts = Attempts(self._retry, self._timeout_s if timeout_s is None else timeout_s, time.monotonic)
+        return Completion(
+            lambda left_s: self._stub.Complete(request, timeout=left_s, metadata=self._metadata), attempts
+        )
 
     def open_typing(self, state: SessionState, max_unanswered: int) -> TypingStream:
         """A stream for a session; `Session.typing` is how users open one."""
@@ -121,6 +147,11 @@ class Session(SessionMethods[Answer]):
         answer = self._client.call(self._state.edit(edits, suggest, edit_id), timeout_s=timeout_s)
         self._state.take(answer)
         return answer
+
+    def complete(self, options: CompleteOptions | None = None, *, timeout_s: float | None = None) -> Completion:
+        """Go on from the cursor; nothing changes. An edit of the session ends it as superseded. See Client.complete."""
+        request = complete_request(options or CompleteOptions(), session_id=self.id)
+        return self._client.open_completion(request, timeout_s)
 
     def text(self) -> str:
         """Read the text. The next edit is based on what was read, also if somebody else had edited the session."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -77,3 +78,23 @@ class SuggestOptions:
     count: int | None = None
     max_bytes: int | None = None
     stop: Stop = Stop.LINE
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteOptions:
+    """What is None is the server's default: one completion of at most 256 bytes, of the likeliest bytes.
+
+    It ends before the first of the strings in `stop`. `logit_bias` is per byte; byte 255 is the end of the text. With
+    the `seed` of an earlier answer the same request gives the same text.
+    """
+
+    max_bytes: int | None = None
+    count: int | None = None
+    stop: Sequence[str] = ()
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None

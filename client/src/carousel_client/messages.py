@@ -14,12 +14,14 @@ from carousel_client.answers import (
     Event,
     FinishReason,
     Model,
+    Piece,
     Rejected,
     Suggested,
     Suggestion,
 )
 from carousel_client.edits import (
     Accept,
+    CompleteOptions,
     Delete,
     Edit,
     Insert,
@@ -114,6 +116,46 @@ def delete_call(session_id: str) -> Call[None]:
     return Call("DeleteSession", pb.DeleteSessionRequest(session_id=_text(session_id, "session_id")), lambda _: None)
 
 
+def complete_request(
+    options: CompleteOptions, *, prompt: str | None = None, session_id: str | None = None, model: str | None = None
+) -> pb.CompleteRequest:
+    """Go on from a prompt or from a session's cursor. Raises InvalidArgument for what cannot be sent at all."""
+    request = pb.CompleteRequest(
+        model=_text(model or "", "model"),
+        stop=[_text(stop, f"stop[{index}]") for index, stop in enumerate(options.stop)],
+        temperature=options.temperature,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+    )
+    if prompt is not None:
+        request.prompt = _text(prompt, "prompt")
+    if session_id is not None:
+        request.session_id = _text(session_id, "session_id")
+    for field, most in (
+        ("max_bytes", _MAX_UINT32),
+        ("count", _MAX_UINT32),
+        ("top_k", _MAX_UINT32),
+        ("seed", _MAX_UINT64),
+    ):
+        value = getattr(options, field)
+        if value is not None:
+            setattr(request, field, _number(value, field, most))
+    for byte, added in options.logit_bias.items():
+        request.logit_bias[_number(byte, f"logit_bias.{byte}", _MAX_UINT32)] = added
+    return request
+
+
+def piece_of(response: pb.CompleteResponse) -> Piece:
+    """The next characters of a completion."""
+    return Piece(response.index, response.text, _FINISH_REASONS.get(response.finish_reason))
+
+
+def model_of(model: pb.Model) -> Model:
+    """What an answer depends on beside the text."""
+    return Model(model.name, model.digest, model.numerics_id)
+
+
 def event_of(response: pb.TypeResponse) -> Event:
     """What a stream's answer says. Raises Internal for an event that this client does not know."""
     match response.WhichOneof("event"):
@@ -193,7 +235,7 @@ def _answer(response: pb.CreateSessionResponse | pb.EditResponse) -> Answer:
 def _standing(
     session: pb.Session, suggestions: tuple[Suggestion, ...] = (), finish_reason: FinishReason | None = None
 ) -> Answer:
-    model = Model(session.model.name, session.model.digest, session.model.numerics_id)
+    model = model_of(session.model)
     return Answer(session.id, session.revision, session.length, session.cursor, model, suggestions, finish_reason)
 
 

@@ -23,6 +23,7 @@ LogWeights = NDArray[np.float64]
 Allowed = NDArray[np.bool_]
 
 _RULED_OUT: Final = -np.inf
+_LEAST_TEMPERATURE: Final = 1e-6  # what is a thousandth of a nat behind the best has no mass at it; no float overflows
 _CAN_FOLLOW: Final = np.array([[following is not Utf8.REJECT for following in row] for row in TRANSITIONS])
 
 
@@ -81,8 +82,7 @@ def apply_temperature(log_weights: LogWeights, temperature: float) -> LogWeights
         return log_weights
     # From the best downwards, so that the least temperature leaves the best token and not nothing at all.
     best = log_weights.max(axis=-1, keepdims=True)
-    with np.errstate(over="ignore"):  # a weight beyond all floats is none
-        divided: LogWeights = (log_weights - best) / temperature
+    divided: LogWeights = (log_weights - best) / max(temperature, _LEAST_TEMPERATURE)
     return divided
 
 

@@ -21,7 +21,6 @@ from service.engine.filters import (
     apply_temperature,
     apply_top_k,
     apply_top_p,
-    probabilities,
 )
 from service.engine.requests import SamplingSpec
 
@@ -62,7 +61,7 @@ def draw(log_weights: LogWeights, at: float) -> int:
 
     log_weights: float64 [vocabulary].
     """
-    cumulative = np.cumsum(probabilities(log_weights))
+    cumulative = np.cumsum(np.exp(log_weights - log_weights.max()))
     token = int(cumulative.searchsorted(at * cumulative[-1], side="right"))
     last = int(cumulative.searchsorted(cumulative[-1], side="left"))  # the last token with any mass
     return min(token, last)

@@ -349,9 +349,9 @@ class Engine:
 
     def _run_group(self, group: Group) -> StepResult:
         nodes = np.array(group.parents, np.int32)
-        tokens = np.array([np.frombuffer(t, np.uint8) for t in group.tokens], np.int64).T
-        states = self._tree.gather(nodes)
-        return self._model.step(np.ascontiguousarray(tokens), states, all_probabilities=group.whole)
+        rows = np.frombuffer(b"".join(group.tokens), np.uint8).reshape(len(nodes), -1)
+        tokens = np.ascontiguousarray(rows.T, np.int64)
+        return self._model.step(tokens, self._tree.gather(nodes), all_probabilities=group.whole)
 
     def _commit(self, group: Group, result: StepResult) -> None:
         if len(group.tokens[0]) == 1:

@@ -91,6 +91,8 @@ class StateTree:
         self._pins_of = self._pins.data
         self._occupied_of = self._occupied.data
         self._used_of = self._used_at.data
+        self._top_token_of = self.top_tokens.data
+        self._top_log_probability_of = self.top_log_probabilities.data
         self._free = np.arange(rows - 1, -1, -1, dtype=np.int32)
         self._free_count = rows
         self._far = FarIndex(self._keys)
@@ -171,6 +173,10 @@ class StateTree:
     def head(self, node: Node) -> tuple[list[int], list[float]]:
         """The likeliest next tokens, best first, and their natural-log probabilities."""
         return self.top_tokens[node].tolist(), self.top_log_probabilities[node].tolist()
+
+    def likeliest(self, node: Node) -> tuple[int, float]:
+        """The first of the head: the likeliest next token and its natural-log probability."""
+        return self._top_token_of[node, 0], self._top_log_probability_of[node, 0]
 
     # -- growing ------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,10 @@ from service.engine.stopping import ends_before, has_content
 from service.model.utf8 import TRANSITIONS, Utf8
 
 SPARE = 2  # hypotheses beside the wanted ones, where more than one is wanted
+HALF = math.log(0.5)
 NEGLIGIBLE = 7.0  # nats below the likeliest token, a thousandth of it: not worth a look where there is choice enough
+
+_BYTES = tuple(bytes((token,)) for token in range(256))
 
 Wanted = tuple[Node, bytes]
 """A node and the tokens to feed it."""
@@ -61,7 +64,49 @@ def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
     A beam a little wider than the suggestions that are wanted, because some of its hypotheses will turn out to be
     beginnings of others; one that has ended keeps its place in it. For one suggestion it is greedy decoding.
     """
-    width = 1 if spec.count == 1 else spec.count + SPARE
+    if spec.count == 1:
+        return (yield from _greedy(tree, start, spec, separator))
+    return (yield from beam(tree, start, spec, separator, spec.count + SPARE))
+
+
+def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
+    """`beam` of width one, without its lists: what a keystroke asks for most often, once a byte for every row.
+
+    A token that has more than half of the probability is the best choice whatever the others add up to; only where
+    there is none are they looked at.
+    """
+    node, text, total, content, utf8 = start, b"", 0.0, False, Utf8.COMPLETE
+    complete_length, complete_total = 0, 0.0
+    while len(text) < spec.max_bytes:
+        token, log_probability = tree.likeliest(node)
+        following = TRANSITIONS[utf8][token]
+        after = total + log_probability
+        if (
+            log_probability <= HALF
+            or token == separator
+            or following is Utf8.REJECT
+            or (content and ends_before(spec.stop, token))
+        ):
+            here = Hypothesis(node, text, total, content, utf8, complete_length, complete_total)
+            best = max(_choices(tree, here, spec, separator), key=lambda choice: choice.rank, default=None)
+            if best is None:
+                return ()
+            if isinstance(best, Finished):
+                return (best.continuation,)
+            token, after, following = best.token, best.rank, best.utf8
+        (node,) = yield [(node, _BYTES[token])]
+        text, total = text + _BYTES[token], after
+        content = content or has_content(spec.stop, token)
+        utf8 = following
+        if utf8 is Utf8.COMPLETE:
+            complete_length, complete_total = len(text), total
+    if not complete_length:
+        return ()
+    return (Continuation(text[:complete_length], complete_total, FinishReason.LENGTH),)
+
+
+def beam(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, width: int) -> Expansion:
+    """The search with so many hypotheses at a time."""
     live = [Hypothesis(start, b"", 0.0, False, Utf8.COMPLETE, 0, 0.0)]
     finished: list[Finished] = []
     while live and len(finished) < spec.count:

@@ -107,6 +107,8 @@ def check_unseen(training: Training | None, documents: Sequence[Document]) -> Un
         return Unseen.UNKNOWN
     if corpus.digest() != training.corpus_sha256:
         return Unseen.UNKNOWN
+    if training.started_from is not None and check_unseen(training.started_from, documents) is Unseen.UNKNOWN:
+        return Unseen.UNKNOWN
     seen = {hashlib.sha256(document.text).digest() for document in corpus.train}
     both = [d.path for d in documents if hashlib.sha256(d.text).digest() in seen]
     if both:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,10 @@ def render(manifest: Manifest, figures: Mapping[str, Any]) -> str:
     introduction = _INTRODUCTION.format(name=manifest.name, **manifest.architecture)
     parts = [introduction, _figures(figures)]
     if manifest.training is not None:
-        parts.append(_training(manifest.training))
+        runs = list(_runs(manifest.training))
+        parts += [
+            _training(run, "Training" if len(runs) == 1 else f"Training, run {i}") for i, run in enumerate(runs, 1)
+        ]
     return "\n".join([*parts, _LIMITS, _folder(manifest)])
 
 
@@ -68,9 +71,16 @@ def _figures(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _training(training: Training) -> str:
+def _runs(last: Training) -> Iterator[Training]:
+    """The runs that led to the model, the first one first."""
+    if last.started_from is not None:
+        yield from _runs(last.started_from)
+    yield last
+
+
+def _training(training: Training, heading: str) -> str:
     lines = [
-        "## Training",
+        f"## {heading}",
         "",
         "```",
         training.command,

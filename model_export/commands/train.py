@@ -25,6 +25,7 @@ _INCLUDE = "Only files that match this glob; may repeat."
 _EXCLUDE = "No files that match this glob; may repeat."
 _MINUTES = "Train this long; the schedule fits itself to it. 10 if no length is given."
 _TIED = "Share the embedding with the output layer; needs --embedding equal to --units."
+_START_FROM = "Go on from the weights of this model folder; its shape is taken, a lower --learning-rate is wise."
 _FOCUS = "The last share of the training that reads the first corpus alone."
 
 
@@ -44,6 +45,7 @@ def train(
     tied: Annotated[bool, typer.Option(help=_TIED)] = False,
     rows: Annotated[int, typer.Option(min=1, help="Documents read side by side.")] = 64,
     time: Annotated[int, typer.Option(min=1, help="Bytes between two updates (truncated BPTT).")] = 200,
+    start_from: Annotated[Path | None, typer.Option(help=_START_FROM)] = None,
     learning_rate: Annotated[float, typer.Option(help="The highest rate, after the warm-up.")] = 3e-3,
     focus: Annotated[float, typer.Option(help=_FOCUS)] = 0.35,
     seed: int = 0,
@@ -68,6 +70,7 @@ def train(
     from model_export.training.loop import TrainingConfig
     from model_export.training.run import train_to_folder
     from model_export.training.schedule import Schedule
+    from model_export.training.starting import read_starting_point
 
     if threads:
         torch.set_num_threads(threads)
@@ -75,20 +78,23 @@ def train(
         minutes = DEFAULT_MINUTES
     seconds = None if minutes is None else 60 * minutes
     total_bytes = None if megabytes is None else int(megabytes * 1e6)
+    shape = LanguageModelConfig(layers=layers, units=units, embedding=embedding, dropout=dropout, tied=tied)
+    start = None if start_from is None else read_starting_point(start_from, dropout=dropout)
     config = TrainingConfig(
-        LanguageModelConfig(layers=layers, units=units, embedding=embedding, dropout=dropout, tied=tied),
+        shape if start is None else start.config,
         Schedule(peak=learning_rate, seconds=seconds, total_bytes=total_bytes, focus=focus),
         rows=rows,
         time=time,
         seed=seed,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         bfloat16=bfloat16,
+        started_from=None if start is None else start.digest,
     )
     with console.status("reading the corpus"):
         data = corpora.load(specs)
     console.print(corpus_table(data.statistics))
     command = recorded_command(sys.argv)
-    result = train_to_folder(config, data, out, command=command, console=console, fresh=fresh)
+    result = train_to_folder(config, data, out, command=command, console=console, start=start, fresh=fresh)
     _tell(result, out, as_json=json)
     if not result.completed:
         raise typer.Exit(INTERRUPTED)

@@ -44,10 +44,12 @@ class TrainingConfig:
     checkpoint_every_s: float = 60.0
     evaluate_every: float = 0.05  # of the whole
     evaluate_bytes: int = 120_000
+    started_from: str | None = None  # digest of the model whose weights are the first ones
 
     def fingerprint(self) -> dict[str, object]:
         """What must be equal for a checkpoint to be resumed: not the length of the run, which may be extended."""
-        return {**self.model.as_dict(), "rows": self.rows, "time": self.time, "seed": self.seed}
+        shape = {**self.model.as_dict(), "rows": self.rows, "time": self.time, "seed": self.seed}
+        return shape if self.started_from is None else {**shape, "started_from": self.started_from}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from model_export.export import ExportResult, HeldOut, export_tensors, training_
 from model_export.training import checkpoint
 from model_export.training.display import Display, draw_learning_curve
 from model_export.training.loop import Trainer, TrainingConfig
+from model_export.training.starting import StartingPoint
+from service.model.manifest import Training
 
 TRAINING_FOLDER = "training"
 
@@ -59,7 +61,14 @@ class StopRequest:
 
 
 def train_to_folder(
-    config: TrainingConfig, corpus: Corpus, out: Path, *, command: str, console: Console, fresh: bool = False
+    config: TrainingConfig,
+    corpus: Corpus,
+    out: Path,
+    *,
+    command: str,
+    console: Console,
+    start: StartingPoint | None = None,
+    fresh: bool = False,
 ) -> RunResult:
     """Train, or resume what `out` holds, and leave a model folder there. Main thread only.
 
@@ -70,6 +79,8 @@ def train_to_folder(
     if fresh and folder.exists():
         shutil.rmtree(folder)
     trainer = Trainer(config, corpus, folder, command=command)
+    if start is not None:
+        trainer.model.load_state_dict(start.weights)
     if trainer.resume():
         console.print(f"resumed at step {trainer.step}, {trainer.bytes_seen / 1e6:.1f} MB read")
     stop = StopRequest()
@@ -79,14 +90,18 @@ def train_to_folder(
         completed = trainer.run(display, stop)
     draw_learning_curve(folder)
     with console.status("exporting and checking against torch"):
-        exported = _export(folder, out, corpus, measured=completed)
+        before = None if start is None else start.training
+        exported = _export(folder, out, corpus, before, measured=completed)
     return RunResult(completed, trainer.bytes_seen, trainer.elapsed_s, exported)
 
 
-def _export(folder: Path, out: Path, corpus: Corpus, *, measured: bool) -> ExportResult:
+def _export(folder: Path, out: Path, corpus: Corpus, before: Training | None, *, measured: bool) -> ExportResult:
     saved = checkpoint.load(folder) or {}
     held_out = None
     if measured:
         first = corpus.statistics[0].name  # the corpus that the model is for
         held_out = HeldOut(tuple(d for d in corpus.held_out if d.corpus == first))
-    return export_tensors(state_dicts.find(saved["model"]), out, training=training_record(saved), held_out=held_out)
+    training = training_record(saved)
+    if training is not None:
+        training = training.model_copy(update={"started_from": before})
+    return export_tensors(state_dicts.find(saved["model"]), out, training=training, held_out=held_out)

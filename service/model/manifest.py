@@ -69,13 +69,14 @@ class CorpusSummary(_Strict):
 
 
 class Training(_Strict):
-    """How the weights came to be."""
+    """How the weights came to be; `started_from` is the training of the model that this one went on from."""
 
     command: str
     bytes_seen: int
     seconds: float
     corpora: tuple[CorpusSummary, ...]
     corpus_sha256: str
+    started_from: Training | None = None
 
 
 class Manifest(_Strict):

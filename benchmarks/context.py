@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -134,7 +135,9 @@ def _by_turns(one: Typist, other: Typist, keys: int, chosen: random.Random) -> t
     return one_s, other_s
 
 
-def report_of(taken: dict[int, Taken], cpu_share: float, settings: dict[str, object], where: Circumstances) -> Report:
+def report_of(
+    taken: dict[int, Taken], cpu_share: float, settings: Mapping[str, object], where: Circumstances
+) -> Report:
     """The table: for each length of suggestion the ratio and what it is made of."""
     long_bytes, short_bytes = settings["long_bytes"], settings["short_bytes"]
     figures = []

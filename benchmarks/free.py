@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ async def _type(session: AsyncSession, text: str, suggest: SuggestOptions) -> No
 
 
 def report_of(
-    counted: dict[int, Counted], cpu_share: float, settings: dict[str, object], where: Circumstances
+    counted: dict[int, Counted], cpu_share: float, settings: Mapping[str, object], where: Circumstances
 ) -> Report:
     """The table: for each number of suggestions what was free and what the rest cost."""
     figures = []

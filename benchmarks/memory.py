@@ -15,7 +15,7 @@ import asyncio
 import random
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -84,9 +84,8 @@ def memory(
         state = state_bytes(model or shipped_model(), precision)
         first = min(_FIRST, sessions)
         rows = int((sessions + first) * ROOM) + _WORKING_ROWS
-        flags = ("--precision", precision, "--max-sessions", str(sessions + first + 8))
-        flags += ("--state-budget", str(rows * (state + _COLUMNS_BYTES)))
-        with own_server(model, flags) as measured:
+        limits = ("--max-sessions", str(sessions + first + 8), "--state-budget", str(rows * (state + _COLUMNS_BYTES)))
+        with own_server(model, ("--precision", precision, *limits)) as measured:
             held = asyncio.run(measure(measured, sessions, first, text_bytes, distinct_bytes))
     cpu_share = (time.process_time() - cpu_began_s) / (time.perf_counter() - began_s)
     settings = {"distinct_bytes": distinct_bytes, "precision": precision, "first_sessions": first}
@@ -150,7 +149,7 @@ async def _hold(client: AsyncClient, every: Sequence[str]) -> None:
             tasks.create_task(one_after_another())
 
 
-def report_of(held: Held, state: int, cpu_share: float, settings: dict[str, object], where: Circumstances) -> Report:
+def report_of(held: Held, state: int, cpu_share: float, settings: Mapping[str, object], where: Circumstances) -> Report:
     """The table."""
     figures = (
         Figure(

@@ -11,7 +11,7 @@ import http.client
 import json as json_text
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -176,7 +176,7 @@ def type_on_naive(naive_at: tuple[str, int], texts: Sequence[str], context_bytes
     return Turn(sum(typed), time.perf_counter() - began_s, time.process_time() - cpu_began_s)
 
 
-def report_of(compared: Sequence[Compared], settings: dict[str, object], where: Circumstances) -> Report:
+def report_of(compared: Sequence[Compared], settings: Mapping[str, object], where: Circumstances) -> Report:
     """The table: for each number of typists the ratio and both rates."""
     figures = []
     for one in compared:

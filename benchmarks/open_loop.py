@@ -7,6 +7,7 @@ from the appointed time, so that a generator which falls behind makes the figure
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from enum import StrEnum
 
 from benchmarks.percentiles import percentile
 
+_SEED = 7
 _NAP_S = 0.002  # requests that are due by now leave together
 
 
@@ -30,7 +32,8 @@ class Load:
     """What came of one stretch of load. `latencies_s`: from the appointed time to the answer, of the admitted."""
 
     offered: int = 0
-    seconds: float = 0.0
+    offered_for_s: float = 0.0
+    seconds: float = 0.0  # until the last answer
     client_cpu_s: float = 0.0
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     latencies_s: list[float] = field(default_factory=list)
@@ -56,16 +59,20 @@ Ask = Callable[[], Awaitable[Outcome]]
 
 
 async def offer(ask: Ask, rate_per_s: float, seconds: float) -> Load:
-    """Ask at even intervals for so long, then await what is still owed. Errors of `ask` end it."""
+    """Ask at random moments (a Poisson process) for so long, then await what is still owed. Errors of `ask` end it."""
     load = Load()
+    chosen = random.Random(_SEED)
+    due_s = chosen.expovariate(rate_per_s)
     cpu_began_s = time.process_time()
     began_s = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         while (now_s := time.perf_counter() - began_s) < seconds:
-            while (due_s := load.offered / rate_per_s) <= now_s:
+            while due_s <= now_s:
                 load.offered += 1
                 tasks.create_task(_one(ask, began_s + due_s, load))
+                due_s += chosen.expovariate(rate_per_s)
             await asyncio.sleep(_NAP_S)
+    load.offered_for_s = seconds
     load.seconds = time.perf_counter() - began_s
     load.client_cpu_s = time.process_time() - cpu_began_s
     return load

@@ -12,7 +12,7 @@ import itertools
 import random
 import string
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +62,7 @@ class Phases:
 class Editors:
     """Sessions, each under a tenant of its own, that are edited in turn; one that awaits an answer is passed over."""
 
-    def __init__(self, stub: pb_grpc.AutocompleteStub) -> None:
+    def __init__(self, stub: pb_grpc.AutocompleteAsyncStub) -> None:
         self._stub = stub
         self._chosen = random.Random(6)
         self._idle: deque[tuple[str, int]] = deque()  # id and revision
@@ -102,7 +102,7 @@ class Editors:
         return Outcome.SHED if answer.finish_reason == pb.FINISH_REASON_SHED else Outcome.ADMITTED
 
 
-def _tenant(name: str) -> Sequence[tuple[str, str]]:
+def _tenant(name: str) -> tuple[tuple[str, str], ...]:
     return (("x-carousel-tenant", name),)
 
 
@@ -156,7 +156,7 @@ async def measure(measured: Measured, factor: float, seconds: float, repetitions
     return phases
 
 
-def report_of(phases: Phases, settings: dict[str, object], where: Circumstances) -> Report:
+def report_of(phases: Phases, settings: Mapping[str, object], where: Circumstances) -> Report:
     """The table."""
     factor = f"{settings['factor']:g}"
     at_capacity = [second for load in phases.at_capacity for second in load.latencies_s]
@@ -164,6 +164,7 @@ def report_of(phases: Phases, settings: dict[str, object], where: Circumstances)
     turned_away = [second for load in phases.at_overload for second in load.turned_away_s] or [0.0]
     overloaded = phases.at_overload
     seconds = sum(load.seconds for load in overloaded)
+    offered_for_s = sum(load.offered_for_s for load in overloaded)
     figures = (
         Figure(
             "p99_ratio",
@@ -173,7 +174,13 @@ def report_of(phases: Phases, settings: dict[str, object], where: Circumstances)
         ),
         Figure("memory_growth", "resident memory, last overload over first", phases.growth, digits=3),
         Figure("capacity_per_s", "capacity", phases.capacity_per_s, "requests/s", 0),
-        Figure("offered_per_s", f"offered at {factor}x", sum(x.offered for x in overloaded) / seconds, "requests/s", 0),
+        Figure(
+            "offered_per_s",
+            f"offered at {factor}x",
+            sum(x.offered for x in overloaded) / offered_for_s,
+            "requests/s",
+            0,
+        ),
         Figure("admitted_per_s", f"admitted at {factor}x", _rate(overloaded, Outcome.ADMITTED), "requests/s", 0),
         Figure("shed_per_s", "  edits without suggestions", _rate(overloaded, Outcome.SHED), "requests/s", 0),
         Figure("refused_per_s", "  edits refused", _rate(overloaded, Outcome.REFUSED), "requests/s", 0),

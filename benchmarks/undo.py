@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -55,7 +55,7 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("typed", "every state held"),
+    Scenario("typed", "typed text"),
     Scenario("pasted", "pasted text", pasted=True),
     Scenario("reclaimed", "budget of 4 MiB", budget_bytes=4 << 20),
 )
@@ -162,7 +162,7 @@ def _letters_and_backspaces(typist: Typist, chosen: random.Random) -> tuple[list
 
 
 def report_of(
-    taken: dict[str, Taken], jump_bytes: int, cpu_share: float, settings: dict[str, object], where: Circumstances
+    taken: dict[str, Taken], jump_bytes: int, cpu_share: float, settings: Mapping[str, object], where: Circumstances
 ) -> Report:
     """The table: what going back costs in each scenario, over typing a letter in the same one."""
     figures = []

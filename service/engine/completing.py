@@ -48,11 +48,6 @@ class CompleteTask(Task):
         """It moves nothing that anybody else builds on."""
         return True
 
-    @property
-    def steps_asked_for(self) -> int:
-        """Those of what it says: one a byte, at most."""
-        return min(self.steps, self.request.spec.max_bytes)
-
     def cut_short(self, reason: FinishReason) -> Piece:
         """The last piece: all that was not told."""
         return Piece(self.said.take_rest(), reason, self.steps)

@@ -408,7 +408,8 @@ class Engine:
                     return
             self._ready.append(task)
         except StopIteration as done:
-            if _asks(task.request):
+            # A completion counts as company, not by its length: it is of use from its first byte on.
+            if isinstance(task, AdvanceTask) and _asks(task.request):
                 self._admission.answered(task.steps_asked_for)
             self._finish(task, done.value)
         finally:

@@ -70,11 +70,6 @@ class Task(ABC):
     def may_be_given_up(self) -> bool:
         """Whether it may end before its work is done, at its deadline or because its caller went away."""
 
-    @property
-    @abstractmethod
-    def steps_asked_for(self) -> int:
-        """Its steps so far, those apart that brought it to the end of its text."""
-
     @abstractmethod
     def cut_short(self, reason: FinishReason) -> AdvanceResult | Piece:
         """What it is answered if it ends now for this reason."""

@@ -333,6 +333,21 @@ def test_a_tenant_with_many_completions_gets_no_more_than_one_with_a_single_one(
     assert len(bench.text(one)) >= 0.5 * of_many
 
 
+def test_long_completions_are_not_turned_away_for_being_long() -> None:
+    class Timed(FakeModel):
+        def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+            bench.now_s += 0.001 * tokens.size
+            return super().step(tokens, states, all_probabilities=all_probabilities)
+
+    bench = Bench()
+    bench = Bench(Timed())
+    specs = [CompleteSpec(200 + 4 * row, sampling=LONG.sampling) for row in range(64)]  # the batch empties slowly
+    for rows in (30, 64):
+        tickets = [bench.ask(Complete(bench.path(f"{rows} {row}"), b"ab", spec=specs[row])) for row in range(rows)]
+        bench.run()
+        assert {bench.finish(ticket) for ticket in tickets} == {FinishReason.LENGTH}
+
+
 def test_a_model_that_fails_ends_the_completion_with_an_error() -> None:
     class Failing(FakeModel):
         def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:

@@ -31,7 +31,7 @@ def greeting(addresses: Addresses, identity: ModelIdentity) -> str:
     """The lines that start-up prints."""
     host = addresses.host
     http = f"http://{reachable(host, addresses.http_port)}"
-    body = json.dumps({"text": _TRY_TEXT, "suggest": {"stop": "word"}})
+    body = json.dumps({"text": _TRY_TEXT, "suggest": {"count": 5, "stop": "word"}})
     return f"""\
 Carousel serves {identity.name} (digest {identity.digest[:16]}, numerics {identity.numerics_id})
 

@@ -1,7 +1,8 @@
 """How fast graphs step, measured so that a noisy machine disturbs the ratios little.
 
 Everything that is compared is measured in one process, in short blocks that take turns, forwards and then backwards;
-a ratio is the median over the turns of the two times of that turn.
+a ratio is the median over the turns of the two times of that turn. Times are those of the CPU and not of the wall: a
+model on one thread computes in the thread that calls it, and what others do meanwhile is none of its time.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds for one run of each workload, one value for every turn."""
+    """Seconds of CPU for one run of each workload, one value for every turn."""
 
     by_name: Mapping[str, Sequence[float]]
     tokens: Mapping[str, int]
@@ -95,7 +96,7 @@ def measure(
     counts = {}
     for workload in workloads:
         workload.run()
-        counts[workload.name] = max(1, round(block_s / _timed(workload, 1)))
+        counts[workload.name] = max(1, round(block_s / max(_timed(workload, 1), 1e-9)))
     by_name: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     for turn in range(turns):
         for workload in workloads if turn % 2 == 0 else reversed(workloads):
@@ -105,7 +106,7 @@ def measure(
 
 
 def _timed(workload: Workload, count: int) -> float:
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     for _ in range(count):
         workload.run()
-    return (time.perf_counter() - began_s) / count
+    return (time.thread_time() - began_s) / count

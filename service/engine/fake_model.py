@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import States, StateShape, StepResult
+from service.engine.following import follow_by_steps
+from service.engine.ports import FollowResult, States, StateShape, StepResult
 
 _LIKELY = np.frombuffer("abcdefghij \n_(.)é".encode(), np.uint8)
 
@@ -51,6 +52,10 @@ class FakeModel:
             top_log_probabilities=np.take_along_axis(log_probabilities, order, axis=1),
             log_probabilities=log_probabilities if all_probabilities else None,
         )
+
+    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+        """Feed tokens, some of the model's own choice; see `ports.StepModel`."""
+        return follow_by_steps(self, tokens, states)
 
 
 def _mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

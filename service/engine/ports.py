@@ -45,6 +45,23 @@ class StepResult:
     log_probabilities: NDArray[np.float32] | None = None
 
 
+LIKELIEST = -1
+"""In a batch for `StepModel.follow`: feed the likeliest token after the step before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowResult:
+    """What one batch of `StepModel.follow` gave after each of its steps; the head as in StepResult.
+
+    states: one array [steps, rows, width] per recurrent tensor.  top_tokens: int64 [steps, rows, top_k].
+    top_log_probabilities: float32 [steps, rows, top_k].
+    """
+
+    states: States
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+
+
 class StepModel(Protocol):
     """A recurrent language model over bytes. A row's result is bit-identical in any batch and any chunking."""
 
@@ -74,4 +91,12 @@ class StepModel(Protocol):
         tokens: int64 [time, rows].  states: not mutated.
         Raises ModelError if the runtime refuses the batch; nothing has changed then. May be called from one thread at
         a time; releases the interpreter lock while it computes.
+        """
+
+    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+        """Feed several tokens to every row, some of them of the model's own choice, and keep what is on the way.
+
+        tokens: int64 [steps, rows]; where LIKELIEST stands, the row is fed the first of its head after the step before,
+        so none stands in the first step.  states: not mutated.
+        The same bits as `step` with the same tokens, one at a time. Raises ModelError as `step` does.
         """

@@ -15,6 +15,7 @@ class Stop(StrEnum):
 
     WORD = "word"
     LINE = "line"
+    BLOCK = "block"
     NONE = "none"
 
 
@@ -31,11 +32,15 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SuggestSpec:
-    """The best `count` continuations of at most `max_bytes` bytes each; ranges are checked by sessions."""
+    """The best `count` continuations of at most `max_bytes` bytes each; ranges are checked by sessions.
+
+    Each ends where `stop` says, and before the first of `stop_strings` at the latest.
+    """
 
     count: int = 3
     max_bytes: int = 48
     stop: Stop = Stop.LINE
+    stop_strings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def has_content(stop: Stop, token: int) -> bool:
             return token in _WORD
         case Stop.LINE:
             return token not in _BLANK
-        case Stop.NONE:
+        case Stop.BLOCK | Stop.NONE:
             return True
         case _:
             assert_never(stop)
@@ -36,7 +36,7 @@ def ends_before(stop: Stop, token: int) -> bool:
             return token not in _WORD
         case Stop.LINE:
             return token == _NEWLINE
-        case Stop.NONE:
+        case Stop.BLOCK | Stop.NONE:
             return False
         case _:
             assert_never(stop)

@@ -17,7 +17,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.engine.ports import ModelError, States, StateShape, StepResult
+from service.engine.following import follow_by_steps
+from service.engine.ports import FollowResult, ModelError, States, StateShape, StepResult
 from service.engine.requests import ModelIdentity
 from service.model.manifest import Graph, Manifest, ModelFolderError, Precision, StateTensor, read_graph, read_manifest
 from service.runtime.onnx_file import NotOnnx, OnnxSummary, summarize
@@ -77,6 +78,10 @@ class OnnxStepModel:
             top_log_probabilities=outputs[after + 1][0],
             log_probabilities=outputs[after + 2][0] if all_probabilities else None,
         )
+
+    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+        """Feed tokens, some of the model's own choice; see `engine.ports.StepModel`."""
+        return follow_by_steps(self, tokens, states)
 
     def initial_states(self, rows: int) -> list[NDArray[np.generic]]:
         """The states before the start token, one array [rows, width] per recurrent tensor."""

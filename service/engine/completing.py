@@ -8,10 +8,9 @@ made even if its child is held.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +19,12 @@ from service.engine.filters import Allowed, allowed_tokens
 from service.engine.requests import Complete, FinishReason, Piece
 from service.engine.sampling import PENALIZED_BYTES, choose, looks_at_head_only
 from service.engine.state_tree import Node, StateTree
-from service.engine.suggesting import Wanted
-from service.engine.task import Priority, Task
+from service.engine.suggesting import MOST_AHEAD
+from service.engine.task import MAX_FREE_MOVES, Priority, Task
 from service.engine.transcript import Transcript
+from service.engine.wishes import Walk, Wish
 from service.model.utf8 import TRANSITIONS, Utf8
 
-T = TypeVar("T")
-Walk = Generator[Sequence[Wanted], Sequence[Node], T]
 LogProbabilities = NDArray[np.float32]
 
 _BYTE: Final = tuple(bytes((token,)) for token in range(256))
@@ -71,6 +69,7 @@ def _greedy(
 ) -> Walk[FinishReason]:
     text, said = task.request.text, task.said
     node = yield from _reach(tree, node, text, chunk)
+    moves = 0
     while True:
         token = _likeliest(tree, node, said.utf8, separator)
         if token is None:
@@ -82,7 +81,20 @@ def _greedy(
         finish = said.add(token)
         if finish is not None:
             return finish
-        (node,) = yield ((node, _BYTE[token]),)
+        child = tree.visit(node, token)
+        if child is not None:
+            node, moves = child, moves + 1
+            if moves % MAX_FREE_MOVES == 0:
+                yield ()
+            continue
+        (after,) = yield (Wish(node, _BYTE[token], min(said.room, MOST_AHEAD) - 1, end_only=True),)
+        taken, finish = said.add_while_allowed(task.followed)
+        if finish is not None:
+            return finish
+        if taken == len(task.followed):
+            node = after
+        else:  # the model's first choice there is no UTF-8: back to the last byte that is
+            node = yield from _reach(tree, node, text + said.tail(len(said)), chunk)
 
 
 def _sampled(
@@ -98,7 +110,7 @@ def _sampled(
         finish = said.add(token)
         if finish is not None:
             return finish
-        (node,) = yield ((node, _BYTE[token]),)
+        (node,) = yield (Wish(node, _BYTE[token]),)
         distribution = task.distribution
 
 
@@ -106,7 +118,7 @@ def _reach(tree: StateTree, node: Node, text: bytes, chunk: int) -> Walk[Node]:
     """The node of `text`, from a node of one of its prefixes."""
     node = tree.descend(node, text[tree.depth(node) :])
     while (at := tree.depth(node)) < len(text):
-        (node,) = yield ((node, text[at : at + chunk]),)
+        (node,) = yield (Wish(node, text[at : at + chunk]),)
     return node
 
 
@@ -119,7 +131,7 @@ def _reach_whole(
     before = tree.ancestor(node, len(text) - 1)
     before = yield from _reach(tree, before, text[:-1], chunk)
     task.whole = True
-    (node,) = yield ((before, text[-1:]),)
+    (node,) = yield (Wish(before, text[-1:]),)
     task.whole = False
     return node, task.distribution
 

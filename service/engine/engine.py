@@ -1,6 +1,6 @@
 """The engine: one thread that alone owns the tree, and one batch for everybody in every tick.
 
-The loop reads: take what arrived, plan a batch, run it, keep the results, go on with whoever waited for them, answer.
+The loop reads: take what arrived, plan, run, keep the results, go on with whoever waited for them, answer.
 Everything public is thread-safe; everything private runs on the engine thread.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NewType, TypeVar, assert_never
 
@@ -19,14 +19,24 @@ from numpy.typing import NDArray
 from service.engine.admission import Admission
 from service.engine.completing import CompleteTask, complete
 from service.engine.observer import EngineObserver, Unobserved
+from service.engine.paths import Paths
 from service.engine.ports import StepModel, StepResult
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Request
-from service.engine.scheduler import BatchLimits, BatchPlan, Group, Scheduler
-from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
-from service.engine.task import AdvanceTask, Answer, Outcome, Path, Priority, Task, advance, stand
+from service.engine.running import Kept, RunHere, Runner, Running, drop, keep, launch, rows_wanted
+from service.engine.scheduler import Batch, BatchLimits, Scheduler
+from service.engine.state_tree import StateTree, TreeConfig, TreeFull
+from service.engine.task import (
+    MAX_FREE_MOVES,
+    AdvanceTask,
+    Answer,
+    Outcome,
+    Path,
+    Priority,
+    Task,
+    advance,
+    stand,
+)
 from service.errors import CarouselError, Overloaded, Unavailable
-
-MAX_FREE_MOVES = 256  # a move along held states costs microseconds; this many at once delay nobody
 
 Ticket = NewType("Ticket", int)
 Delivery = list[tuple[Answer, Outcome]]
@@ -46,6 +56,10 @@ class EngineConfig:
     batch: BatchLimits = BatchLimits()
     max_waiting: int = 4096
     max_wait_s: float = 0.5
+
+
+_SMALL_BATCH = 96
+"""Tokens. A smaller batch is run where it was planned: waking another thread would cost more than it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,8 @@ class _ServiceRate:
 class Engine:
     """Serves one model. `deliver` is called on the engine thread, once a tick, and must not block.
 
-    `clock` is what `Advance.deadline_s` is measured on, in seconds.
+    `clock` is what `Advance.deadline_s` is measured on, in seconds. With a `runner` that runs beside the engine, large
+    batches are: while one runs, what the one before it gave is kept, and the next one is planned.
     """
 
     def __init__(
@@ -108,8 +123,13 @@ class Engine:
         deliver: Callable[[Delivery], None],
         clock: Callable[[], float],
         observer: EngineObserver | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self._model, self._config, self._deliver, self._clock = model, config, deliver, clock
+        self._here = RunHere()
+        self._beside: Runner | None = runner
+        self._running: deque[Running] = deque()
+        self._last_kept_s = 0.0
         self._observer: EngineObserver = observer if observer is not None else Unobserved()
         self._tree = StateTree(model.shapes, model.top_k, config.tree)
         self._scheduler = Scheduler(config.batch)
@@ -123,9 +143,7 @@ class Engine:
         self._admission = Admission(
             max_rows=config.batch.max_rows, max_wait_s=config.max_wait_s, max_waiting=config.max_waiting
         )
-        self._scopes: dict[PathId, str] = {}
-        self._paths: dict[PathId, Path] = {}
-        self._paths_of: Counter[str] = Counter()
+        self._paths = Paths(self._tree)
         self._tasks: dict[Ticket, Task] = {}
         self._ready: list[Task] = []
         self._speaking: dict[CompleteTask, None] = {}
@@ -203,6 +221,8 @@ class Engine:
         for task in list(self._tasks.values()):
             self._finish(task, Unavailable("the server is shutting down; try another replica", 1.0))
         self._hand_over()
+        if self._beside is not None:
+            self._beside.close()
 
     def _take(self, *, wait: bool) -> bool:
         """Wait until there is something to do; False when there is nothing left and the engine stops."""
@@ -212,17 +232,29 @@ class Engine:
             return not self._abandon and (bool(self._inbox or self._tasks) or not self._stopping)
 
     def tick(self) -> None:
-        """One turn of the loop; public so that tests can turn it by hand instead of starting the thread."""
-        began_s = self._clock()
+        """One turn of the loop; public so that tests can turn it by hand instead of starting the thread.
+
+        Ends with every batch kept, unless batches run beside the engine: then one may still be running.
+        """
         self._tree.tick()
         self._admit()
         self._expire()
         self._go_on()
-        plan = self._scheduler.plan(self._tree, self._tasks.values())
-        if plan.rows:
-            self._execute(plan)
-            self._admission.ticked(plan.tokens, self._clock() - began_s)
+        batches = self._scheduler.plan(self._tasks.values(), share=1 if self._beside is None else 2)
+        self._run_batches(batches)
         self._hand_over()
+
+    def _run_batches(self, batches: list[Batch]) -> None:
+        if not batches and self._running:
+            self._collect()
+            return
+        alone = len(batches) == 1 and not self._running
+        for batch in batches:
+            beside = self._beside is not None and not (alone and batch.fed < _SMALL_BATCH)
+            runner = self._beside if self._beside is not None and beside else self._here
+            self._running.append(launch(self._model, self._tree, batch, runner, self._clock()))
+            while len(self._running) > beside:
+                self._collect()
 
     def _admit(self) -> None:
         with self._wake:
@@ -230,7 +262,7 @@ class Engine:
         for message in messages:
             match message:
                 case _Open(path, scope):
-                    self._open(path, scope)
+                    self._paths.open(path, scope)
                 case _Close(path):
                     self._close(path)
                 case _Submit():
@@ -238,39 +270,22 @@ class Engine:
                 case _Cancel(ticket):
                     self._drop_suggestions(ticket)
 
-    def _open(self, id_: PathId, scope: str) -> None:
-        self._scopes[id_] = scope
-        self._paths_of[scope] += 1
-
     def _close(self, id_: PathId) -> None:
-        scope = self._scopes.pop(id_)
-        path = self._paths.pop(id_, None)
-        if path is not None:
-            for task in list(path.tasks):
-                self._finish(task, task.cut_short(FinishReason.SUPERSEDED))
-            self._tree.vacate(path.node)
-        self._paths_of[scope] -= 1
-        if not self._paths_of[scope]:
-            del self._paths_of[scope]
-            self._scheduler.forget(scope)
-
-    def _place(self, id_: PathId) -> Path:
-        """Where a path stands; at the root of its scope before its first movement. Raises TreeFull."""
-        path = self._paths.get(id_)
-        if path is None:
-            scope = self._scopes[id_]
-            self._reserve(1)
-            path = self._paths[id_] = Path(id_, scope, self._tree.root(scope, self._start))
-            self._tree.occupy(path.node)
-        return path
+        path = self._paths.find(id_)
+        assert path is not None, "a path is closed once"
+        for task in path.tasks:
+            self._finish(task, task.cut_short(FinishReason.SUPERSEDED))
+        if self._paths.close(path):
+            self._scheduler.forget(path.scope)
 
     def _begin(self, message: _Submit) -> None:
         request = message.request
-        if request.path not in self._scopes:
+        path = self._paths.find(request.path)
+        if path is None:
             self._end(request, message.answer, _of_closed_path(request))
             return
         try:
-            path = self._place(request.path)
+            self._place(path)
         except TreeFull as error:
             self._end(request, message.answer, _too_small(error))
             return
@@ -282,12 +297,18 @@ class Engine:
             case _:
                 assert_never(request)
         self._tasks[message.ticket] = task
-        path.tasks.add(task)
+        path.tasks += (task,)
         self._scheduler.arrived(task)
         self._ready.append(task)
 
+    def _place(self, path: Path) -> None:
+        """See that a path stands somewhere: at first at the root of its scope. Raises TreeFull."""
+        if path.at is None:
+            self._reserve(1)
+            self._paths.place(path, self._tree.root(path.scope, self._start))
+
     def _begin_advance(self, path: Path, request: Advance, message: _Submit) -> Task:
-        for older in list(path.tasks):
+        for older in path.tasks:
             if older is path.task or older.request.text != request.text:
                 self._finish(older, older.cut_short(FinishReason.SUPERSEDED))
         stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
@@ -325,68 +346,58 @@ class Engine:
                 self._waiting += 1
             self._begin(_Submit(Ticket(next(self._numbers)), rest, _nobody))
 
-    def _execute(self, plan: BatchPlan) -> None:
-        """Run the batch and keep its results; a model that fails ends the requests of this batch only."""
-        began, tokens = self._clock(), 0
-        for group in (plan.steps, plan.chunks):
-            if not group.parents:
-                continue
-            try:
-                self._reserve(len(group.parents))
-                result = self._run_group(group)
-            except TreeFull as error:
-                self._fail(group, _too_small(error))
-            except Exception as error:  # noqa: BLE001 -- whatever the runtime raises must not end the engine
-                self._observer.failed(error)
-                self._fail(group, Unavailable("the model could not be run", 1.0))
-            else:
-                tokens += sum(map(len, group.tokens))
-                self._commit(group, result)
-        self._observer.tick(rows=plan.rows, tokens=tokens, seconds=self._clock() - began, waiting=len(self._tasks))
-        self._observer.lookups("computed", plan.rows)
-        self._observer.state_bytes(self._tree.held_bytes)
+    def _collect(self) -> None:
+        """Wait for the oldest batch and keep its results; a model that fails ends the requests of this batch only."""
+        running = self._running.popleft()
+        batch = running.batch
+        for waiting in batch.waiting:
+            for task, _ in waiting:
+                task.in_batch -= 1
+        try:
+            result = running.result.result()
+            self._reserve(rows_wanted(running))
+        except TreeFull as error:
+            drop(self._tree, running)
+            self._fail(batch, _too_small(error))
+        except Exception as error:  # noqa: BLE001 -- whatever the runtime raises must not end the engine
+            drop(self._tree, running)
+            self._observer.failed(error)
+            self._fail(batch, Unavailable("the model could not be run", 1.0))
+        else:
+            self._grant(batch, keep(self._tree, running, result))
+        self._measure(running)
         self._go_on()
 
-    def _run_group(self, group: Group) -> StepResult:
-        nodes = np.array(group.parents, np.int32)
-        rows = np.frombuffer(b"".join(group.tokens), np.uint8).reshape(len(nodes), -1)
-        tokens = np.ascontiguousarray(rows.T, np.int64)
-        return self._model.step(tokens, self._tree.gather(nodes), all_probabilities=group.whole)
+    def _measure(self, running: Running) -> None:
+        """Tell how long the batch took: from its launch, or from the batch before it if that was still running."""
+        batch, now_s = running.batch, self._clock()
+        seconds = now_s - max(running.launched_s, self._last_kept_s)
+        self._last_kept_s = now_s
+        self._admission.ticked(batch.rows, seconds / batch.steps)
+        self._observer.tick(rows=batch.rows, tokens=batch.fed, seconds=seconds, waiting=len(self._tasks))
+        self._observer.lookups("computed", batch.rows)
+        self._observer.state_bytes(self._tree.held_bytes)
 
-    def _commit(self, group: Group, result: StepResult) -> None:
-        if len(group.tokens[0]) == 1:
-            nodes = self._add_children(group, result)
-        else:
-            pairs = zip(group.parents, group.tokens, strict=True)
-            nodes = [self._tree.add_far(node, tokens, result, row) for row, (node, tokens) in enumerate(pairs)]
-        for row, (node, waiting) in enumerate(zip(nodes, group.waiting, strict=True)):
+    def _grant(self, batch: Batch, kept: Kept) -> None:
+        for row, waiting in enumerate(batch.waiting):
             for task, index in waiting:
+                if task.ended:
+                    continue
                 if isinstance(task, AdvanceTask) and task.priority is Priority.TYPED:
-                    task.awaited += len(group.tokens[row])
+                    task.awaited += len(batch.tokens[row])
                 if task.whole:
-                    assert result.log_probabilities is not None, "a group with such a task is run for them"
-                    task.distribution = result.log_probabilities[row]
-                task.receive(self._tree, index, Node(node))
+                    assert kept.log_probabilities is not None, "a batch with such a task is run for them"
+                    task.distribution = kept.log_probabilities[row]
+                task.receive(self._tree, index, kept.nodes[row])
+                task.followed = kept.followed[row]
                 if not task.missing:
                     self._ready.append(task)
-
-    def _add_children(self, group: Group, result: StepResult) -> Sequence[int]:
-        """The nodes of a group of single steps; a step for its distribution may lead to one that is held already."""
-        parents = np.array(group.parents, np.int32)
-        tokens = np.frombuffer(b"".join(group.tokens), np.uint8)
-        if not group.whole:
-            made: list[int] = self._tree.add_near(parents, tokens, result, np.arange(len(parents))).tolist()
-            return made
-        held = [self._tree.child(node, token[0]) for node, token in zip(group.parents, group.tokens, strict=True)]
-        new = np.array([row for row, child in enumerate(held) if child is None], np.intp)
-        fresh = iter(self._tree.add_near(parents[new], tokens[new], result, new).tolist())
-        return [next(fresh) if child is None else child for child in held]
 
     def _go_on(self) -> None:
         """Let every task whose wishes were granted make its next ones."""
         ready, self._ready = self._ready, []
         for task in ready:
-            if Ticket(task.sequence) in self._tasks:
+            if not task.ended:
                 self._proceed(task)
 
     def _proceed(self, task: Task) -> None:
@@ -394,12 +405,17 @@ class Engine:
         held = 0
         try:
             for _ in range(MAX_FREE_MOVES):
-                children = [child for child in task.children if child is not None]
-                wanted = next(task.work) if not task.wanted else task.work.send(children)
-                task.want(self._tree, wanted)
+                if task.begun:
+                    wishes = task.work.send([child for child in task.children if child is not None])
+                else:
+                    task.begun = True
+                    wishes = next(task.work)
+                task.want(self._tree, wishes)
+                if not wishes:
+                    break
                 if task.whole:
                     return
-                for index, (node, tokens) in enumerate(wanted):
+                for index, (node, tokens, *_) in enumerate(wishes):
                     known = self._tree.child(node, tokens[0]) if len(tokens) == 1 else self._tree.hop(node, tokens)
                     if known is not None:
                         task.receive(self._tree, index, known)
@@ -420,6 +436,7 @@ class Engine:
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         """The one way in which a task ends."""
+        task.ended = True
         task.work.close()
         match task:
             case AdvanceTask():
@@ -431,7 +448,7 @@ class Engine:
                 self._speaking.pop(task, None)
         self._tree.unpin(task.holds)
         task.holds = []
-        task.path.tasks.remove(task)
+        task.path.tasks = tuple(other for other in task.path.tasks if other is not task)
         del self._tasks[Ticket(task.sequence)]
         self._end(task.request, task.answer, outcome)
 
@@ -441,10 +458,10 @@ class Engine:
         self._ended_asking += _asks(request)
         self._outbox.append((answer, outcome))
 
-    def _fail(self, group: Group, error: CarouselError) -> None:
-        for waiting in group.waiting:
+    def _fail(self, batch: Batch, error: CarouselError) -> None:
+        for waiting in batch.waiting:
             for task, _ in waiting:
-                if Ticket(task.sequence) in self._tasks:
+                if not task.ended:
                     self._finish(task, error)
 
     def _reserve(self, rows: int) -> None:
@@ -453,11 +470,8 @@ class Engine:
             self._tree.reserve(rows)
         finally:
             if self._tree.displaced:
-                moved = dict(self._tree.displaced)
+                self._paths.displaced(self._tree.displaced)
                 self._tree.displaced = []
-                for path in self._paths.values():
-                    while path.node in moved:
-                        path.node = moved[path.node]
 
     def _hand_over(self) -> None:
         for task in self._speaking:

@@ -1,58 +1,71 @@
-"""Continuous batching: every tick plans one batch from all that waits.
+"""Continuous batching: every tick plans batches from all that waits.
 
-A batch has single steps (one token of many rows) and at most one group of chunks (prefill: the same number of tokens of
-a few rows), so a long paste delays a neighbour's keystroke by one chunk. The order is by priority, then fair between
-tenants, then between the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served less goes
-first, and who comes back after idling has no credit).
+A tick may run several batches, each of one kind: single steps (one token of many rows), ways (some tokens of the
+model's own choice after the one that was wished for) and chunks (prefill: the same number of tokens of a few rows), so
+a long paste delays a neighbour's keystroke by one chunk. The order is by priority, then fair between tenants, then
+between the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served less goes first, and
+who comes back after idling has no credit).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
-from service.engine.state_tree import Node, StateTree
+from service.engine.state_tree import Node
 from service.engine.task import Task
+from service.engine.wishes import Wish
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """`max_rows` single steps and `max_chunk_rows` chunks of at most `max_chunk` tokens make a batch."""
+    """A batch has `max_rows` rows, or `max_chunk_rows` chunks of at most `max_chunk` tokens.
+
+    A batch of ways feeds `max_way` tokens a row, and `max_way_tokens` in all rows together, so that it ends soon.
+    """
 
     max_rows: int = 64
     max_chunk: int = 32
     max_chunk_rows: int = 4
+    max_way: int = 24
+    max_way_tokens: int = 512
+
+
+class Kind(Enum):
+    """How the rows of a batch are fed, and what of them is kept."""
+
+    STEP = "step"
+    CHUNK = "chunk"
+    WAY = "way"
+    WAY_END = "way's end"
 
 
 @dataclass(slots=True)
-class Group:
-    """Rows that are fed the same number of tokens; `waiting[i]` lists who wants row i, and as which of its wishes.
+class Batch:
+    """Rows that are run together; `waiting[i]` lists who wants row i, and as which of its wishes.
 
+    `ahead[i]` is how many tokens of the model's choice row i is to be fed, `steps` how many tokens all rows are fed.
     `whole` if somebody wants whole distributions, which cross into Python for such a batch only.
     """
 
+    kind: Kind
     parents: list[Node] = field(default_factory=list)
     tokens: list[bytes] = field(default_factory=list)
+    ahead: list[int] = field(default_factory=list)
     waiting: list[list[tuple[Task, int]]] = field(default_factory=list)
     whole: bool = False
-
-
-@dataclass(slots=True)
-class BatchPlan:
-    """What one tick runs: single steps, and chunks of one common length."""
-
-    steps: Group
-    chunks: Group
+    steps: int = 1
 
     @property
     def rows(self) -> int:
-        """Rows of both groups."""
-        return len(self.steps.parents) + len(self.chunks.parents)
+        """How many there are."""
+        return len(self.parents)
 
     @property
-    def tokens(self) -> int:
-        """Tokens of both groups."""
-        return sum(map(len, self.steps.tokens)) + sum(map(len, self.chunks.tokens))
+    def fed(self) -> int:
+        """How many tokens are fed, in all rows together."""
+        return self.rows * self.steps
 
 
 class Scheduler:
@@ -71,46 +84,75 @@ class Scheduler:
         """A scope has no paths any more."""
         self._served.pop(scope, None)
 
-    def plan(self, tree: StateTree, tasks: Iterable[Task]) -> BatchPlan:
-        """Take what is missing, in order, up to the limits. The same expansion for several tasks is one row."""
-        plan = BatchPlan(Group(), Group())
-        rows: dict[tuple[Node, bytes], list[tuple[Task, int]]] = {}
-        ordered = sorted(tasks, key=self._order)
-        for task in ordered:
-            for index, (node, tokens) in enumerate(task.wanted):
+    def plan(self, tasks: Iterable[Task], *, share: int = 1) -> list[Batch]:
+        """Take what is missing, in order, up to the limits, of those tasks that no running batch works for.
+
+        The same expansion for several tasks is one row. With a `share` above 1, leave rows for so many batches that are
+        to run one after the other, if there are enough of them to fill two.
+        """
+        waiting = [task for task in tasks if task.missing and not task.in_batch]
+        waiting.sort(key=self._order)
+        few = max(self.limits.max_rows // 4, 1)
+        most = -(-len(waiting) // share) if len(waiting) >= share * few else self.limits.max_rows
+        batches: dict[Kind, Batch] = {}
+        rows: dict[tuple[Node, bytes, Kind], tuple[Batch, int]] = {}
+        for task in waiting:
+            for index, wish in enumerate(task.wishes):
                 if task.children[index] is not None:
                     continue
-                sharers = rows.get((node, tokens))
-                if sharers is not None:
-                    sharers.append((task, index))
-                elif (group := self._room(plan, tokens)) is not None:
-                    sharers = rows[node, tokens] = [(task, index)]
-                    group.parents.append(node)
-                    group.tokens.append(tokens)
-                    group.waiting.append(sharers)
-                    self._charge(task, len(tokens))
+                kind = _kind(wish, task)
+                known = rows.get((wish.node, wish.tokens, kind))
+                if known is not None:
+                    batch, row = known
+                    batch.waiting[row].append((task, index))
+                    batch.ahead[row] = max(batch.ahead[row], wish.ahead)
                 else:
-                    continue
+                    batch = batches.get(kind) or batches.setdefault(kind, Batch(kind))
+                    if not self._has_room(batch, wish.tokens, most):
+                        continue
+                    rows[wish.node, wish.tokens, kind] = batch, batch.rows
+                    batch.parents.append(wish.node)
+                    batch.tokens.append(wish.tokens)
+                    batch.ahead.append(wish.ahead)
+                    batch.waiting.append([(task, index)])
+                task.in_batch += 1
                 if task.whole:
-                    plan.steps.whole = plan.chunks.whole = True
-        return plan
+                    batch.whole = True
+        for batch in batches.values():
+            batch.steps = self._steps(batch)
+            self._charge(batch)
+        return list(batches.values())
 
     def _order(self, task: Task) -> tuple[int, float, float, int]:
         return task.priority, self._served[task.path.scope], task.path.served, task.sequence
 
-    def _room(self, plan: BatchPlan, tokens: bytes) -> Group | None:
-        if len(tokens) == 1:
-            return plan.steps if len(plan.steps.parents) < self.limits.max_rows else None
-        chunks = plan.chunks
-        if chunks.parents and (
-            len(tokens) != len(chunks.tokens[0]) or len(chunks.parents) == self.limits.max_chunk_rows
-        ):
-            return None
-        return chunks
+    def _has_room(self, batch: Batch, tokens: bytes, most: int) -> bool:
+        if batch.kind is Kind.CHUNK:
+            alike = not batch.rows or len(tokens) == len(batch.tokens[0])
+            return alike and batch.rows < self.limits.max_chunk_rows
+        return batch.rows < min(self.limits.max_rows, most)
 
-    def _charge(self, task: Task, tokens: int) -> None:
-        scope = task.path.scope
-        self._virtual_time = max(self._virtual_time, self._served[scope])
-        self._served[scope] += tokens
-        task.path.served += tokens
-        task.steps += tokens
+    def _steps(self, batch: Batch) -> int:
+        """How many tokens its rows are fed: of ways as many as half of the rows have a use for."""
+        if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK:
+            return len(batch.tokens[0])
+        limits = self.limits
+        useful = 1 + sorted(batch.ahead)[batch.rows // 2]
+        return max(min(useful, limits.max_way, limits.max_way_tokens // batch.rows), 1)
+
+    def _charge(self, batch: Batch) -> None:
+        for waiting in batch.waiting:
+            task = waiting[0][0]
+            scope = task.path.scope
+            self._virtual_time = max(self._virtual_time, self._served[scope])
+            self._served[scope] += batch.steps
+            task.path.served += batch.steps
+            task.steps += batch.steps
+
+
+def _kind(wish: Wish, task: Task) -> Kind:
+    if len(wish.tokens) > 1:
+        return Kind.CHUNK
+    if not wish.ahead or task.whole:
+        return Kind.STEP
+    return Kind.WAY_END if wish.end_only else Kind.WAY

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from service.engine import prefix_key
 from service.engine.far_index import FarIndex
-from service.engine.ports import StateShape, StepResult
+from service.engine.ports import FollowResult, States, StateShape, StepResult
 from service.engine.retention import Retention
 
 Node = NewType("Node", int)
@@ -80,12 +80,13 @@ class StateTree:
         self._keys = np.zeros((rows, 2), np.uint64)
         links = {name: np.full(rows, NO_NODE, np.int32) for name in _LINK_COLUMNS}
         self._parent, self._first_near, self._first_far = links["parent"], links["first_near"], links["first_far"]
+        self._next, self._previous = links["next_sibling"], links["previous_sibling"]
         # Single elements are read and written through memoryviews: a third of the cost of a NumPy scalar.
         self._parent_of = self._parent.data
         self._near_of = self._first_near.data
         self._far_of = self._first_far.data
-        self._next_of = links["next_sibling"].data
-        self._previous_of = links["previous_sibling"].data
+        self._next_of = self._next.data
+        self._previous_of = self._previous.data
         self._depth_of = self._depth.data
         self._token_of = self._token.data
         self._pins_of = self._pins.data
@@ -125,6 +126,13 @@ class StateTree:
                 return Node(child)
             child = self._next_of[child]
         return None
+
+    def visit(self, node: Node, token: int) -> Node | None:
+        """As `child`, and the child counts as used now."""
+        child = self.child(node, token)
+        if child is not None:
+            self._used_of[child] = self._now
+        return child
 
     def hop(self, node: Node, tokens: bytes) -> Node | None:
         """The far node exactly `tokens` below `node`, if it is held."""
@@ -189,7 +197,7 @@ class StateTree:
         if known is not None:
             return known
         row = self._allocate()
-        self._store(np.array([row], np.int32), start, np.array([0]))
+        self._store_one(row, start, 0)
         self._depth[row], self._token[row] = 0, 0
         self._parent_of[row] = NO_NODE
         self._keys[row] = prefix_key.root_key(scope)
@@ -201,17 +209,69 @@ class StateTree:
 
         No such child may be held yet, and no (parent, token) may occur twice.
         """
-        count = len(parents)
-        nodes = self._free[self._free_count - count : self._free_count][::-1].copy()
-        self._free_count -= count
-        self._store(nodes, result, rows)
+        nodes = self._take_rows(len(parents))
+        self._store(nodes, result.states, result.top_tokens, result.top_log_probabilities, rows)
         self._depth[nodes] = self._depth[parents] + 1
         self._token[nodes] = tokens
         self._keys[nodes] = prefix_key.extend_rows(self._keys[parents], tokens)
-        self._used_at[nodes] = self._now
         for node, parent in zip(nodes.tolist(), parents.tolist(), strict=True):
             self._link(node, parent, self._near_of)
         return nodes
+
+    def add_ways(
+        self, parents: Nodes, tokens: NDArray[np.uint8], lengths: NDArray[np.intp], result: FollowResult
+    ) -> list[list[Node]]:
+        """Make the nodes on the way of each row: child, grandchild, ...; as many as its length; reserve them before.
+
+        parents: [rows].  tokens: uint8 [steps, rows].  lengths: [rows], 1 to steps.  No (parent, first token) may be
+        held yet or occur twice. Returns a list of nodes per row, from the top down.
+        """
+        steps, rows = tokens.shape
+        wanted = np.arange(steps)[:, None] < lengths  # [steps, rows]
+        picked = np.flatnonzero(wanted)
+        nodes = self._take_rows(len(picked))
+        heads = (result.top_tokens.reshape(steps * rows, -1), result.top_log_probabilities.reshape(steps * rows, -1))
+        self._store(nodes, [state.reshape(steps * rows, -1) for state in result.states], *heads, picked)
+        grid = np.full((steps + 1, rows), NO_NODE, np.int32)
+        grid[0] = parents
+        grid[1:].reshape(-1)[picked] = nodes
+        keys = self._keys[parents]
+        for step in range(steps):
+            keys = prefix_key.extend_rows(keys, tokens[step])
+            here = wanted[step]
+            self._keys[grid[step + 1][here]] = keys[here]
+        self._depth[nodes] = (self._depth[parents] + np.arange(1, steps + 1)[:, None]).reshape(-1)[picked]
+        self._token[nodes] = tokens.reshape(-1)[picked]
+        # Below the first step every parent is new and has one child, so whole columns are linked at once.
+        first, above, below = grid[1], grid[1:-1][wanted[1:]], grid[2:][wanted[1:]]
+        self._first_near[above] = below
+        self._parent[below] = above
+        self._next[below] = self._previous[below] = NO_NODE
+        for node, parent in zip(first.tolist(), parents.tolist(), strict=True):
+            self._link(node, parent, self._near_of)
+        return [way[:length] for way, length in zip(grid[1:].T.tolist(), lengths.tolist(), strict=True)]
+
+    def add_ends(self, parents: Nodes, tokens: NDArray[np.uint8], result: FollowResult) -> list[Node]:
+        """Make the last node of each row's way only, a far node; what is held already is taken. Reserve them before.
+
+        parents: [rows].  tokens: uint8 [steps, rows], two steps or more.
+        """
+        keys = self._keys[parents]
+        for step in tokens:
+            keys = prefix_key.extend_rows(keys, step)
+        known = [self._far.find((low, high)) for low, high in keys.tolist()]
+        new = np.array([row for row, node in enumerate(known) if node is None], np.intp)
+        nodes = self._take_rows(len(new))
+        last = [state[-1] for state in result.states]
+        self._store(nodes, last, result.top_tokens[-1], result.top_log_probabilities[-1], new)
+        self._keys[nodes] = keys[new]
+        self._depth[nodes] = self._depth[parents[new]] + len(tokens)
+        self._token[nodes] = tokens[-1, new]
+        for node, parent in zip(nodes.tolist(), parents[new].tolist(), strict=True):
+            self._link(node, parent, self._far_of)
+            self._far.add(node)
+        fresh = iter(nodes.tolist())
+        return [Node(next(fresh) if node is None else node) for node in known]
 
     def add_far(self, parent: Node, tokens: bytes, result: StepResult, row: int) -> Node:
         """Make the node `tokens` (two or more) below `parent` from a chunk's result, or return it if it is held."""
@@ -220,7 +280,7 @@ class StateTree:
         if known is not None:
             return Node(known)
         node = self._allocate()
-        self._store(np.array([node], np.int32), result, np.array([row]))
+        self._store_one(node, result, row)
         self._depth_of[node] = self._depth_of[parent] + len(tokens)
         self._token_of[node] = tokens[-1]
         self._keys[node] = key
@@ -284,11 +344,31 @@ class StateTree:
         self._used_of[node] = self._now
         return node
 
-    def _store(self, nodes: Nodes, result: StepResult, rows: NDArray[np.intp]) -> None:
-        for slab, state in zip(self._states, result.states, strict=True):
+    def _take_rows(self, count: int) -> Nodes:
+        nodes: Nodes = self._free[self._free_count - count : self._free_count][::-1].copy()
+        self._free_count -= count
+        self._used_at[nodes] = self._now
+        return nodes
+
+    def _store(
+        self,
+        nodes: Nodes,
+        states: States,
+        top_tokens: NDArray[np.int64],
+        top_log_probabilities: NDArray[np.float32],
+        rows: NDArray[np.intp],
+    ) -> None:
+        """Keep rows `rows` of a result as these nodes' states and heads."""
+        for slab, state in zip(self._states, states, strict=True):
             slab[nodes] = state[rows]
-        self.top_tokens[nodes] = result.top_tokens[rows]
-        self.top_log_probabilities[nodes] = result.top_log_probabilities[rows]
+        self.top_tokens[nodes] = top_tokens[rows]
+        self.top_log_probabilities[nodes] = top_log_probabilities[rows]
+
+    def _store_one(self, node: Node, result: StepResult, row: int) -> None:
+        for slab, state in zip(self._states, result.states, strict=True):
+            slab[node] = state[row]
+        self.top_tokens[node] = result.top_tokens[row]
+        self.top_log_probabilities[node] = result.top_log_probabilities[row]
 
     def _link(self, node: int, parent: int, first_of: memoryview) -> None:
         head = first_of[parent]

@@ -7,24 +7,24 @@ everybody's searches share one batch (`scheduler.py`). Width one is greedy decod
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engine.requests import Continuation, FinishReason, Stop, SuggestSpec
 from service.engine.state_tree import Node, StateTree
 from service.engine.stopping import ends_before, has_content
+from service.engine.wishes import Walk, Wish
 from service.model.utf8 import TRANSITIONS, Utf8
 
 SPARE = 2  # hypotheses beside the wanted ones, where more than one is wanted
 HALF = math.log(0.5)
 NEGLIGIBLE = 7.0  # nats below the likeliest token, a thousandth of it: not worth a look where there is choice enough
 
+MOST_AHEAD, FEW_AHEAD = 64, 6
+
 _BYTES = tuple(bytes((token,)) for token in range(256))
 
-Wanted = tuple[Node, bytes]
-"""A node and the tokens to feed it."""
-
-Expansion = Generator[Sequence[Wanted], Sequence[Node], tuple[Continuation, ...]]
+Expansion = Walk[tuple[Continuation, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,13 @@ def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
     return (yield from beam(tree, start, spec, separator, spec.count + SPARE))
 
 
+def steps_ahead(spec: SuggestSpec) -> int:
+    """How many steps of the likeliest tokens are surely worth making at once: a suggestion may stop after any byte."""
+    if spec.count > 1:
+        return 0
+    return min(spec.max_bytes, MOST_AHEAD if spec.stop is Stop.NONE and not spec.stop_strings else FEW_AHEAD)
+
+
 def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
     """`beam` of width one, without its lists: what a keystroke asks for most often, once a byte for every row.
 
@@ -76,6 +83,7 @@ def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
     there is none are they looked at.
     """
     node, text, total, content, utf8 = start, b"", 0.0, False, Utf8.COMPLETE
+    most = steps_ahead(spec)
     complete_length, complete_total = 0, 0.0
     while len(text) < spec.max_bytes:
         token, log_probability = tree.likeliest(node)
@@ -94,7 +102,10 @@ def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> 
             if isinstance(best, Finished):
                 return (best.continuation,)
             token, after, following = best.token, best.rank, best.utf8
-        (node,) = yield [(node, _BYTES[token])]
+        child = tree.visit(node, token)
+        if child is None:
+            (child,) = yield (Wish(node, _BYTES[token], min(spec.max_bytes - len(text), most) - 1),)
+        node = child
         text, total = text + _BYTES[token], after
         content = content or has_content(spec.stop, token)
         utf8 = following
@@ -119,7 +130,7 @@ def beam(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, width:
         steps = [c for c in best if isinstance(c, Step) and not _hopeless(c, finished)]
         if not steps:
             break
-        children = yield [(step.parent.node, bytes((step.token,))) for step in steps]
+        children = yield [Wish(step.parent.node, _BYTES[step.token]) for step in steps]
         live = []
         for step, child in zip(steps, children, strict=True):
             hypothesis = _extended(step, child, spec.stop)

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece
 from service.engine.state_tree import Node, StateTree
-from service.engine.suggesting import Wanted, suggest
+from service.engine.suggesting import steps_ahead, suggest
+from service.engine.wishes import Wish
 from service.errors import CarouselError
+
+MAX_FREE_MOVES = 256  # a move along held states costs microseconds; this many at once delay nobody
 
 Outcome = AdvanceResult | Piece | CarouselError
 Answer = Callable[[Any], None]
@@ -32,20 +35,29 @@ class Priority(IntEnum):
 class Path:
     """A session's place in the tree. `node` is a prefix of the path's text, as deep as its state is held.
 
-    `task` moves it; `tasks` are all that start from it, that one included.
+    Before its first movement it has no node. `task` moves it; `tasks` are all that start from it, that one included.
     """
 
     id: PathId
     scope: str
-    node: Node
+    at: Node | None = None
     task: AdvanceTask | None = None
-    tasks: set[Task] = field(default_factory=set)
+    tasks: tuple[Task, ...] = ()  # a session at rest keeps no container of its own
     served: float = 0.0
+
+    @property
+    def node(self) -> Node:
+        """Where it stands, once it stands."""
+        assert self.at is not None, "a path is placed before anything starts from it"
+        return self.at
 
 
 @dataclass(slots=True, eq=False)
 class Task(ABC):
-    """One request under way: `wanted` is what it waits for, `holds` are the nodes that it has pinned.
+    """One request under way: `wishes` is what it waits for, `holds` are the nodes that it has pinned.
+
+    `in_batch` counts the wishes that a running batch will grant. `followed` are the tokens that its only wish was fed
+    beyond its own.
 
     `whole` says that it wants the whole distribution after its only wish, not just the head: the wish is then a step
     even if its child is held, and `distribution` is natural log, float32 [vocabulary].
@@ -55,11 +67,15 @@ class Task(ABC):
     path: Path
     request: Advance | Complete
     answer: Answer
-    work: Generator[Sequence[Wanted], Sequence[Node], AdvanceResult | Piece] = field(init=False)
+    work: Generator[Sequence[Wish], Sequence[Node], AdvanceResult | Piece] = field(init=False)
     priority: Priority = Priority.TYPED
-    wanted: Sequence[Wanted] = ()
+    begun: bool = False
+    ended: bool = False
+    wishes: Sequence[Wish] = ()
     children: list[Node | None] = field(default_factory=list)
     missing: int = 0
+    in_batch: int = 0
+    followed: bytes = b""
     holds: list[Node] = field(default_factory=list)
     steps: int = 0
     whole: bool = False
@@ -74,18 +90,19 @@ class Task(ABC):
     def cut_short(self, reason: FinishReason) -> AdvanceResult | Piece:
         """What it is answered if it ends now for this reason."""
 
-    def want(self, tree: StateTree, wanted: Sequence[Wanted]) -> None:
+    def want(self, tree: StateTree, wishes: Sequence[Wish]) -> None:
         """Wait for these nodes to be expanded. They stay pinned until the next wish; earlier pins go."""
-        before, self.holds = self.holds, [node for node, _ in wanted]
+        before, self.holds = self.holds, [wish.node for wish in wishes]
         for node in self.holds:
             tree.pin(node)
         tree.unpin(before)
-        self.wanted = wanted
-        self.children = [None] * len(wanted)
-        self.missing = len(wanted)
+        self.wishes = wishes
+        self.children = [None] * len(wishes)
+        self.missing = len(wishes)
+        self.followed = b""
 
     def receive(self, tree: StateTree, index: int, child: Node) -> None:
-        """The child of `wanted[index]` is there; it is pinned until the next wish."""
+        """The child of `wishes[index]` is there; it is pinned until the next wish."""
         tree.pin(child)
         self.children[index] = child
         self.missing -= 1
@@ -120,15 +137,17 @@ class AdvanceTask(Task):
 
 def advance(
     tree: StateTree, task: AdvanceTask, separator: int, chunk: int
-) -> Generator[Sequence[Wanted], Sequence[Node], AdvanceResult]:
+) -> Generator[Sequence[Wish], Sequence[Node], AdvanceResult]:
     """Move the task's path to its text, a chunk at a time, then suggest from there.
 
     The path already stands on a prefix of the text when this starts; it moves only onto nodes of the new text.
     """
     path, request = task.path, task.request
+    ahead = 0 if request.suggest is None else steps_ahead(request.suggest)
     stand(tree, path, tree.descend(path.node, request.text[tree.depth(path.node) :]))
     while (at := tree.depth(path.node)) < len(request.text):
-        (node,) = yield [(path.node, request.text[at : at + chunk])]
+        last = at + 1 == len(request.text)
+        (node,) = yield (Wish(path.node, request.text[at : at + chunk], ahead if last else 0),)
         stand(tree, path, node)
     tree.touch(path.node, levels=64)
     if request.suggest is None:
@@ -143,4 +162,4 @@ def stand(tree: StateTree, path: Path, node: Node) -> None:
     if node != path.node:
         tree.occupy(node)
         tree.vacate(path.node)
-        path.node = node
+        path.at = node

@@ -46,6 +46,25 @@ class Transcript:
             return FinishReason.STOP
         return FinishReason.LENGTH if len(text) >= self._max_bytes else None
 
+    @property
+    def room(self) -> int:
+        """How many bytes may still be said."""
+        return self._max_bytes - len(self._text)
+
+    def add_while_allowed(self, tokens: bytes) -> tuple[int, FinishReason | None]:
+        """Say these bytes up to the first that `utf8` does not allow, or that ends it; how many, and why it ended."""
+        if tokens.isascii() and self.utf8 is Utf8.COMPLETE and not self._stops:
+            said = tokens[: self.room]
+            self._text += said
+            return len(said), None if self.room else FinishReason.LENGTH
+        for count, token in enumerate(tokens):
+            if TRANSITIONS[self.utf8][token] is Utf8.REJECT:
+                return count, None
+            finish = self.add(token)
+            if finish is not None:
+                return count + 1, finish
+        return len(tokens), None
+
     def take(self) -> bytes:
         """What may be told now and was not; maybe nothing."""
         return self._tell(len(self._text) - max(self._begun_code_point(), self._begun_stop()))

@@ -38,9 +38,9 @@ class OneAtATime:
 
     def result(self, search: Expansion) -> tuple[Continuation, ...]:
         try:
-            wanted = next(search)
+            wishes = next(search)
             while True:
-                wanted = search.send([self.child(node, tokens[0]) for node, tokens in wanted])
+                wishes = search.send([self.child(wish.node, wish.tokens[0]) for wish in wishes])
         except StopIteration as done:
             found: tuple[Continuation, ...] = done.value
             return found

@@ -1,11 +1,11 @@
-"""Where the engine's time goes: one tick of 64 rows, the model apart from the Python around it.
+"""Where the engine's time goes: the model apart from the Python around it.
 
 `python -m benchmarks.engine_profile [--model FOLDER] [--json]` turns an engine's loop by hand, without threads,
 sessions or network, so that nothing waits for the interpreter lock. 64 paths, each in a scope of its own: with
 `--wish typed` they type held-out code byte by byte, and each byte waits for a greedy suggestion of 16; with `--wish
-greedy` each asks for 512 bytes, accepts them and asks again, so that every batch is full. The tree is full before
-anything is timed, as that of a server is after its first minutes. Times are exclusive: what a phase calls is counted
-there and not here.
+greedy` each asks for a suggestion of 512 bytes, accepts it and asks again, so that every batch is full; with `--wish
+complete` each asks for a completion of 1,024 bytes, again and again. The tree is full before anything is timed, as that
+of a server is after its first minutes. Times are exclusive: what a phase calls is counted there and not here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from rich.table import Table
 
 from benchmarks.texts import held_out_text
 from service.engine.engine import Delivery, Engine, EngineConfig
-from service.engine.requests import Advance, AdvanceResult, PathId, Stop, SuggestSpec
+from service.engine.requests import (
+    Advance,
+    AdvanceResult,
+    Complete,
+    CompleteSpec,
+    PathId,
+    Piece,
+    Stop,
+    SuggestSpec,
+)
 from service.engine.state_tree import TreeConfig
 from service.errors import CarouselError
 from service.runtime.onnx_model import OnnxStepModel, load_model
@@ -37,6 +46,11 @@ _CONTEXT_BYTES = 200
 _TEXT_BYTES = 4_000
 _BUDGET_BYTES = 64 << 20
 _TICKS_TO_FILL = 250  # of 64 rows
+_WISHES: dict[str, SuggestSpec | CompleteSpec] = {
+    "typed": SuggestSpec(1, 16, Stop.NONE),
+    "greedy": SuggestSpec(1, 512, Stop.NONE),
+    "complete": CompleteSpec(1024),
+}
 _PHASES = (
     ("take what arrived", "", "_admit"),
     ("go on with tasks", "", "_go_on"),
@@ -44,9 +58,14 @@ _PHASES = (
     ("make room", "", "_reserve"),
     ("gather states", "_tree", "gather"),
     ("run the model", "_model", "step"),
-    ("keep results", "", "_commit"),
-    ("  of that, nodes", "_tree", "add_near"),
-    ("  of that, states into rows", "_tree", "_store"),
+    ("run the model", "_model", "follow"),
+    ("launch", "", "_run_batches"),
+    ("collect", "", "_collect"),
+    ("nodes of steps", "_tree", "add_near"),
+    ("nodes of ways", "_tree", "add_ways"),
+    ("nodes at ends", "_tree", "add_ends"),
+    ("states into rows", "_tree", "_store"),
+    ("grant wishes", "", "_grant"),
     ("answer", "", "_hand_over"),
 )
 
@@ -105,9 +124,11 @@ class Writer:
 class Profile:
     """An engine whose loop is turned by hand while its phases are timed."""
 
-    def __init__(self, model: OnnxStepModel, spec: SuggestSpec, *, typed: bool) -> None:
-        self._spec = spec
+    def __init__(self, model: OnnxStepModel, wish: str) -> None:
+        self._wish, self._spec = wish, _WISHES[wish]
+        typed = wish == "typed"
         self._ready: list[Writer] = []
+        self.told_bytes = 0
         config = EngineConfig(TreeConfig(budget_bytes=_BUDGET_BYTES), max_wait_s=60.0)
         self.engine = Engine(model, config, deliver=_deliver, clock=time.monotonic)
         text = held_out_text(_PATHS * _TEXT_BYTES).encode()
@@ -142,13 +163,32 @@ class Profile:
         ready, self._ready = self._ready, []
         for writer in ready:
             kept, writer.told = writer.told, len(writer.text)
-            self.engine.submit(Advance(writer.path, writer.text, kept, self._spec), partial(self._answered, writer))
+            spec = self._spec
+            if isinstance(spec, CompleteSpec):
+                if kept < len(writer.text):
+                    self.engine.submit(Advance(writer.path, writer.text, kept), _nothing)
+                request = Complete(writer.path, writer.text, len(writer.text), spec)
+                self.engine.submit(request, partial(self._told, writer))
+            else:
+                self.engine.submit(Advance(writer.path, writer.text, kept, spec), partial(self._answered, writer))
+
+    def _told(self, writer: Writer, piece: Piece | CarouselError) -> None:
+        if isinstance(piece, CarouselError):
+            raise piece
+        self.told_bytes += len(piece.text)
+        if piece.finish is not None:
+            writer.text = writer.text[:_CONTEXT_BYTES] + bytes((97 + self.told_bytes % 26,))
+            self._ready.append(writer)
 
     def _answered(self, writer: Writer, result: AdvanceResult | CarouselError) -> None:
         if isinstance(result, CarouselError):
             raise result
         writer.go_on(result.continuations[0].text if result.continuations else b"\n")
         self._ready.append(writer)
+
+
+def _nothing(result: object) -> None:
+    """Nobody waits for a movement."""
 
 
 def _deliver(delivery: Delivery) -> None:
@@ -165,10 +205,9 @@ def bare_rate(model: OnnxStepModel, steps: int) -> float:
     return (time.perf_counter() - began_s) / steps
 
 
-def measure(model: OnnxStepModel, ticks: int, *, typed: bool) -> dict[str, float]:
+def measure(model: OnnxStepModel, ticks: int, wish: str) -> dict[str, float]:
     """Microseconds a tick by phase, and what they come to. Bare and engine are measured by turns, five times."""
-    spec = SuggestSpec(1, 16 if typed else 512, Stop.NONE)
-    profile, phases = Profile(model, spec, typed=typed), Phases()
+    profile, phases = Profile(model, wish), Phases()
     profile.warm()
     plain_s, bare_s = [], []
     for _ in range(5):
@@ -184,7 +223,7 @@ def measure(model: OnnxStepModel, ticks: int, *, typed: bool) -> dict[str, float
     figures = {name: seconds / (ticks // 2) * 1e6 for name, seconds in phases.seconds.items()}
     return {
         **{f"{name.strip()}_us": round(value, 1) for name, value in figures.items()},
-        "rows_per_tick": round(rows.count / (ticks // 2), 1),
+        "tokens_per_tick": round(rows.count / (ticks // 2), 1),
         "tick_us": round(float(np.median(plain_s)) * 1e6, 1),
         "bare_step_of_64_us": round(float(np.median(bare_s)) * 1e6, 1),
         "share_of_the_model": round(phases.seconds["run the model"] / total_s, 3),
@@ -193,25 +232,25 @@ def measure(model: OnnxStepModel, ticks: int, *, typed: bool) -> dict[str, float
 
 
 class _Rows:
-    """Counts the rows of every plan."""
+    """Counts the tokens of every plan."""
 
     def __init__(self, profile: Profile) -> None:
         self.count = 0
         scheduler: Any = getattr(profile.engine, "_scheduler")  # noqa: B009  private there, and only looked at here
         plan = scheduler.plan
 
-        def counted(*arguments: Any) -> Any:
-            planned = plan(*arguments)
-            self.count += planned.rows
+        def counted(*arguments: Any, **named: Any) -> Any:
+            planned = plan(*arguments, **named)
+            self.count += sum(batch.fed for batch in planned)
             return planned
 
         scheduler.plan = counted
 
 
-def _efficiency(bare_s: list[float], plain_s: list[float], rows_per_tick: float) -> float:
-    """Rows a second of the engine over those of the bare loop at 64 rows, by turns."""
+def _efficiency(bare_s: list[float], plain_s: list[float], tokens_per_tick: float) -> float:
+    """Tokens a second of the engine over those of the bare loop at 64 rows, by turns."""
     return (
-        float(np.median([bare / plain for bare, plain in zip(bare_s, plain_s, strict=True)])) * rows_per_tick / _PATHS
+        float(np.median([bare / plain for bare, plain in zip(bare_s, plain_s, strict=True)])) * tokens_per_tick / _PATHS
     )
 
 
@@ -220,12 +259,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=None, help="the model folder; the shipped one if none")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="int8")
-    parser.add_argument("--wish", choices=("typed", "greedy"), default="greedy")
+    parser.add_argument("--wish", choices=tuple(_WISHES), default="greedy")
     parser.add_argument("--ticks", type=int, default=4_000)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()
     model = load_model(given.model or shipped_model(), given.precision)
-    figures = measure(model, given.ticks, typed=given.wish == "typed")
+    figures = measure(model, given.ticks, given.wish)
     if given.json:
         print(json.dumps(figures, indent=2))
         return

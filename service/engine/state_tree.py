@@ -29,7 +29,16 @@ Node = NewType("Node", int)
 Nodes = NDArray[np.int32]
 
 NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
-_LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling")
+_LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling", "likely_child")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Nodes below each other, the tokens that led to them, and each token's natural-log probability."""
+
+    nodes: list[Node]
+    tokens: bytes
+    log_probabilities: list[float]
 
 
 class BudgetTooSmall(Exception):
@@ -81,10 +90,12 @@ class StateTree:
         links = {name: np.full(rows, NO_NODE, np.int32) for name in _LINK_COLUMNS}
         self._parent, self._first_near, self._first_far = links["parent"], links["first_near"], links["first_far"]
         self._next, self._previous = links["next_sibling"], links["previous_sibling"]
+        self._likely = links["likely_child"]  # the near child by the likeliest token
         # Single elements are read and written through memoryviews: a third of the cost of a NumPy scalar.
         self._parent_of = self._parent.data
         self._near_of = self._first_near.data
         self._far_of = self._first_far.data
+        self._likely_of = self._likely.data
         self._next_of = self._next.data
         self._previous_of = self._previous.data
         self._depth_of = self._depth.data
@@ -186,6 +197,25 @@ class StateTree:
         """The first of the head: the likeliest next token and its natural-log probability."""
         return self._top_token_of[node, 0], self._top_log_probability_of[node, 0]
 
+    def likely_way(self, node: Node, limit: int) -> Way:
+        """The held nodes below `node` by the likeliest token each, at most `limit`; they count as used now.
+
+        It ends before a token that another one is as likely as: then it takes a closer look to choose.
+        """
+        nodes = [node]
+        for _ in range(limit):
+            child = self._likely_of[nodes[-1]]
+            if child < 0:
+                break
+            nodes.append(Node(child))
+        above = np.array(nodes[:-1], np.int32)
+        heads = self.top_log_probabilities[above, :2]
+        if heads.shape[1] > 1 and (ties := np.flatnonzero(heads[:, 0] == heads[:, 1])).size:
+            heads, nodes = heads[: ties[0]], nodes[: ties[0] + 1]
+        below = np.array(nodes[1:], np.int32)
+        self._used_at[below] = self._now
+        return Way(nodes[1:], self._token[below].tobytes(), heads[:, 0].tolist())
+
     # -- growing ------------------------------------------------------------------------------------------------
 
     def root(self, scope: str, start: StepResult) -> Node:
@@ -215,7 +245,7 @@ class StateTree:
         self._token[nodes] = tokens
         self._keys[nodes] = prefix_key.extend_rows(self._keys[parents], tokens)
         for node, parent in zip(nodes.tolist(), parents.tolist(), strict=True):
-            self._link(node, parent, self._near_of)
+            self._link_near(node, parent)
         return nodes
 
     def add_ways(
@@ -244,11 +274,11 @@ class StateTree:
         self._token[nodes] = tokens.reshape(-1)[picked]
         # Below the first step every parent is new and has one child, so whole columns are linked at once.
         first, above, below = grid[1], grid[1:-1][wanted[1:]], grid[2:][wanted[1:]]
-        self._first_near[above] = below
+        self._first_near[above] = self._likely[above] = below
         self._parent[below] = above
         self._next[below] = self._previous[below] = NO_NODE
         for node, parent in zip(first.tolist(), parents.tolist(), strict=True):
-            self._link(node, parent, self._near_of)
+            self._link_near(node, parent)
         return [way[:length] for way, length in zip(grid[1:].T.tolist(), lengths.tolist(), strict=True)]
 
     def add_ends(self, parents: Nodes, tokens: NDArray[np.uint8], result: FollowResult) -> list[Node]:
@@ -370,6 +400,11 @@ class StateTree:
         self.top_tokens[node] = result.top_tokens[row]
         self.top_log_probabilities[node] = result.top_log_probabilities[row]
 
+    def _link_near(self, node: int, parent: int) -> None:
+        self._link(node, parent, self._near_of)
+        if self._token_of[node] == self._top_token_of[parent, 0]:
+            self._likely_of[parent] = node
+
     def _link(self, node: int, parent: int, first_of: memoryview) -> None:
         head = first_of[parent]
         self._parent_of[node] = parent
@@ -389,6 +424,8 @@ class StateTree:
             self._far_of[parent] = following
         else:
             self._near_of[parent] = following
+        if self._likely_of[parent] == node:
+            self._likely_of[parent] = NO_NODE
 
     def _is_far(self, node: int) -> bool:
         return bool(self._depth_of[node] != self._depth_of[self._parent_of[node]] + 1)
@@ -417,7 +454,7 @@ class StateTree:
             if self._occupied_of[node]:
                 self._occupied_of[parent] += self._occupied_of[node]
                 self.displaced.append((node, Node(parent)))
-        self._near_of[node] = self._far_of[node] = self._parent_of[node] = NO_NODE
+        self._near_of[node] = self._far_of[node] = self._parent_of[node] = self._likely_of[node] = NO_NODE
         self._occupied_of[node] = 0
         self._used_of[node] = 0
         self._free[self._free_count] = node
@@ -455,6 +492,9 @@ class StateTree:
                 ):
                     raise AssertionError(f"node {child} is not a proper child of {node}")
                 far += self._is_far(child)
+                likely = not self._is_far(child) and self._token[child] == self.top_tokens[node, 0]
+                if likely != (self._likely[node] == child):
+                    raise AssertionError(f"node {node} does not know its likely child {child}")
                 reachable.add(Node(child))
                 stack.append(Node(child))
         if reachable != set(held.tolist()):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engine.requests import Continuation, FinishReason, Stop, SuggestSpec
-from service.engine.state_tree import Node, StateTree
-from service.engine.stopping import ends_before, has_content
+from service.engine.state_tree import Node, StateTree, Way
+from service.engine.stopping import Cut, ends_before, has_content
 from service.engine.wishes import Walk, Wish
 from service.model.utf8 import TRANSITIONS, Utf8
 
@@ -38,6 +38,7 @@ class Hypothesis:
     utf8: Utf8
     complete_length: int
     complete_log_probability: float
+    before: Hypothesis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,17 @@ class Step:
     utf8: Utf8
 
 
-def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
-    """The best `spec.count` continuations of `start`, best first, distinct, none a prefix of another.
+def suggest(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, text: bytes) -> Expansion:
+    """The best `spec.count` continuations of `text`, whose node `start` is.
+
+    Best first, distinct, none a prefix of another.
 
     A beam a little wider than the suggestions that are wanted, because some of its hypotheses will turn out to be
     beginnings of others; one that has ended keeps its place in it. For one suggestion it is greedy decoding.
     """
     if spec.count == 1:
-        return (yield from _greedy(tree, start, spec, separator))
-    return (yield from beam(tree, start, spec, separator, spec.count + SPARE))
+        return (yield from _greedy(tree, start, spec, separator, Cut.of(spec, text)))
+    return (yield from beam(tree, start, spec, separator, spec.count + SPARE, Cut.of(spec, text)))
 
 
 def steps_ahead(spec: SuggestSpec) -> int:
@@ -76,47 +79,74 @@ def steps_ahead(spec: SuggestSpec) -> int:
     return min(spec.max_bytes, MOST_AHEAD if spec.stop is Stop.NONE and not spec.stop_strings else FEW_AHEAD)
 
 
-def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int) -> Expansion:
+def _greedy(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, cut: Cut | None) -> Expansion:
     """`beam` of width one, without its lists: what a keystroke asks for most often, once a byte for every row.
 
-    A token that has more than half of the probability is the best choice whatever the others add up to; only where
-    there is none are they looked at.
+    What is held and plain is walked at a stride, see `_plain`. Else a token that has more than half of the probability
+    is the best choice whatever the others add up to; only where there is none are they looked at.
     """
-    node, text, total, content, utf8 = start, b"", 0.0, False, Utf8.COMPLETE
-    most = steps_ahead(spec)
-    complete_length, complete_total = 0, 0.0
+    node, text, content, utf8 = start, b"", False, Utf8.COMPLETE
+    totals = [0.0]  # log-probabilities of the text's beginnings, by their lengths
+    complete_length, most = 0, steps_ahead(spec)
     while len(text) < spec.max_bytes:
-        token, log_probability = tree.likeliest(node)
-        following = TRANSITIONS[utf8][token]
-        after = total + log_probability
-        if (
-            log_probability <= HALF
-            or token == separator
-            or following is Utf8.REJECT
-            or (content and ends_before(spec.stop, token))
-        ):
-            here = Hypothesis(node, text, total, content, utf8, complete_length, complete_total)
-            best = max(_choices(tree, here, spec, separator), key=lambda choice: choice.rank, default=None)
-            if best is None:
-                return ()
-            if isinstance(best, Finished):
-                return (best.continuation,)
-            token, after, following = best.token, best.rank, best.utf8
-        child = tree.visit(node, token)
-        if child is None:
-            (child,) = yield (Wish(node, _BYTES[token], min(spec.max_bytes - len(text), most) - 1),)
-        node = child
-        text, total = text + _BYTES[token], after
-        content = content or has_content(spec.stop, token)
-        utf8 = following
+        way = _plain(tree, node, spec.stop, spec.max_bytes - len(text)) if utf8 is Utf8.COMPLETE else None
+        if way is not None and way.nodes:
+            node, new = way.nodes[-1], way.tokens
+            for log_probability in way.log_probabilities:
+                totals.append(totals[-1] + log_probability)
+            content = content or any(has_content(spec.stop, token) for token in new)
+        else:
+            token, log_probability = tree.likeliest(node)
+            following = TRANSITIONS[utf8][token]
+            after = totals[-1] + log_probability
+            if (
+                log_probability <= HALF
+                or token == separator
+                or following is Utf8.REJECT
+                or (content and ends_before(spec.stop, token))
+            ):
+                complete = complete_length, totals[complete_length]
+                here = Hypothesis(node, text, totals[-1], content, utf8, *complete)
+                best = max(_choices(tree, here, spec, separator), key=lambda choice: choice.rank, default=None)
+                if best is None:
+                    return ()
+                if isinstance(best, Finished):
+                    return (best.continuation,)
+                token, after, following = best.token, best.rank, best.utf8
+            child = tree.visit(node, token)
+            if child is None:
+                (child,) = yield (Wish(node, _BYTES[token], min(spec.max_bytes - len(text), most) - 1),)
+            node, new, utf8 = child, _BYTES[token], following
+            totals.append(after)
+            content = content or has_content(spec.stop, token)
+        text += new
         if utf8 is Utf8.COMPLETE:
-            complete_length, complete_total = len(text), total
+            complete_length = len(text)
+        if cut is not None and (length := cut.at(text, len(new))) is not None:
+            return (Continuation(text[:length], totals[length], FinishReason.STOP),) if length else ()
     if not complete_length:
         return ()
-    return (Continuation(text[:complete_length], complete_total, FinishReason.LENGTH),)
+    return (Continuation(text[:complete_length], totals[complete_length], FinishReason.LENGTH),)
 
 
-def beam(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, width: int) -> Expansion:
+def _plain(tree: StateTree, node: Node, stop: Stop, limit: int) -> Way | None:
+    """What is held below a node along the likeliest tokens, as far as they are the best choice without a closer look.
+
+    That is so for ASCII, where no other token is as likely, and where no more than one token ends the suggestion: a
+    word's end is many. Up to the next line break if that may end it.
+    """
+    if stop is Stop.WORD:
+        return None
+    way = tree.likely_way(node, limit)
+    if way.tokens.isascii() and (stop is not Stop.LINE or b"\n" not in way.tokens):
+        return way
+    length = next(at for at, token in enumerate(way.tokens) if token >= 0x80 or (token == 0x0A and stop is Stop.LINE))
+    return Way(way.nodes[:length], way.tokens[:length], way.log_probabilities[:length])
+
+
+def beam(
+    tree: StateTree, start: Node, spec: SuggestSpec, separator: int, width: int, cut: Cut | None = None
+) -> Expansion:
     """The search with so many hypotheses at a time."""
     live = [Hypothesis(start, b"", 0.0, False, Utf8.COMPLETE, 0, 0.0)]
     finished: list[Finished] = []
@@ -134,7 +164,10 @@ def beam(tree: StateTree, start: Node, spec: SuggestSpec, separator: int, width:
         live = []
         for step, child in zip(steps, children, strict=True):
             hypothesis = _extended(step, child, spec.stop)
-            if len(hypothesis.text) < spec.max_bytes:
+            length = None if cut is None else cut.at(hypothesis.text, 1)
+            if length is not None:
+                finished = _distinct([*finished, *_cut_back(hypothesis, length)])
+            elif len(hypothesis.text) < spec.max_bytes:
                 live.append(hypothesis)
             elif hypothesis.complete_length:
                 finished = _distinct([*finished, _cut_off(hypothesis)])
@@ -178,7 +211,20 @@ def _extended(step: Step, child: Node, stop: Stop) -> Hypothesis:
         step.utf8,
         len(text) if complete else parent.complete_length,
         step.rank if complete else parent.complete_log_probability,
+        parent,
     )
+
+
+def _cut_back(hypothesis: Hypothesis, length: int) -> list[Finished]:
+    """What is left of a hypothesis that turned out to have ended earlier; its rank counts what it took to know."""
+    beginning: Hypothesis = hypothesis
+    while len(beginning.text) > length:
+        assert beginning.before is not None, "a cut is never longer than the text"
+        beginning = beginning.before
+    if not length:
+        return []
+    continuation = Continuation(beginning.text, beginning.log_probability, FinishReason.STOP)
+    return [Finished(continuation, hypothesis.log_probability)]
 
 
 def _cut_off(hypothesis: Hypothesis) -> Finished:

@@ -153,7 +153,7 @@ def advance(
     if request.suggest is None:
         return AdvanceResult(steps=task.steps)
     task.priority = Priority.SUGGESTION
-    continuations = yield from suggest(tree, path.node, request.suggest, separator)
+    continuations = yield from suggest(tree, path.node, request.suggest, separator, request.text)
     return AdvanceResult(continuations, None if continuations else FinishReason.END, task.steps)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from service.engine.fake_model import FakeModel
 from service.engine.requests import Continuation, Stop, SuggestSpec
 from service.engine.state_tree import Node, StateTree, TreeConfig
+from service.engine.stopping import Cut
 from service.engine.suggesting import Expansion, beam, suggest
 
 
@@ -46,7 +47,8 @@ class OneAtATime:
             return found
 
 
-specs = st.builds(SuggestSpec, st.just(1), st.integers(1, 12), st.sampled_from(list(Stop)))
+stop_strings = st.lists(st.text("ab \n", min_size=1, max_size=3).map(str.encode), max_size=2).map(tuple)
+specs = st.builds(SuggestSpec, st.just(1), st.integers(1, 12), st.sampled_from(list(Stop)), stop_strings)
 
 
 @given(text=st.binary(max_size=6), spec=specs)
@@ -54,5 +56,7 @@ specs = st.builds(SuggestSpec, st.just(1), st.integers(1, 12), st.sampled_from(l
 def test_greedy_is_the_beam_of_width_one(text: bytes, spec: SuggestSpec) -> None:
     searched = OneAtATime()
     start, separator = searched.after(text), searched.model.separator_token
-    greedy = searched.result(suggest(searched.tree, start, spec, separator))
-    assert greedy == searched.result(beam(searched.tree, start, spec, separator, 1))
+    greedy = searched.result(suggest(searched.tree, start, spec, separator, text))
+    assert greedy == searched.result(beam(searched.tree, start, spec, separator, 1, Cut.of(spec, text)))
+    again = searched.result(suggest(searched.tree, start, spec, separator, text))  # over what is held now
+    assert greedy == again

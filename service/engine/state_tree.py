@@ -29,6 +29,7 @@ Node = NewType("Node", int)
 Nodes = NDArray[np.int32]
 
 NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
+_LOOKS, _DROPS = 16, 64  # a look at all rows finds a sixteenth of them to drop; a 64th are dropped at a time
 _LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling", "likely_child")
 
 
@@ -76,6 +77,7 @@ class StateTree:
                 f"at least 16 are needed: give at least {16 * self.row_bytes}"
             )
         rows = self.capacity
+        self._top_k = top_k
         self._retention = config.retention
         # np.empty touches no page: memory is taken as rows are used, lowest first.
         self._states = [np.empty((rows, shape.width), shape.dtype) for shape in shapes]
@@ -112,6 +114,10 @@ class StateTree:
         self._scope_of_root: dict[Node, str] = {}
         self._now = 1
         self.displaced: list[tuple[Node, Node]] = []
+        # What the last look at all rows found worth dropping, best first, and when each was used last then.
+        self._to_drop: Nodes = np.empty(0, np.int32)
+        self._used_then: NDArray[np.int64] = np.empty(0, np.int64)
+        self._leaving = np.zeros(rows, np.bool_)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -202,19 +208,24 @@ class StateTree:
 
         It ends before a token that another one is as likely as: then it takes a closer look to choose.
         """
-        nodes = [node]
+        likely_of, token_of, used_of = self._likely_of, self._token_of, self._used_of
+        log_probability_of, second, now = self._top_log_probability_of, min(1, self._top_k - 1), self._now
+        nodes: list[Node] = []
+        tokens = bytearray()
+        log_probabilities: list[float] = []
         for _ in range(limit):
-            child = self._likely_of[nodes[-1]]
+            child = likely_of[node]
             if child < 0:
                 break
-            nodes.append(Node(child))
-        above = np.array(nodes[:-1], np.int32)
-        heads = self.top_log_probabilities[above, :2]
-        if heads.shape[1] > 1 and (ties := np.flatnonzero(heads[:, 0] == heads[:, 1])).size:
-            heads, nodes = heads[: ties[0]], nodes[: ties[0] + 1]
-        below = np.array(nodes[1:], np.int32)
-        self._used_at[below] = self._now
-        return Way(nodes[1:], self._token[below].tobytes(), heads[:, 0].tolist())
+            log_probability = log_probability_of[node, 0]
+            if log_probability == log_probability_of[node, second]:
+                break
+            node = Node(child)
+            used_of[node] = now
+            nodes.append(node)
+            tokens.append(token_of[node])
+            log_probabilities.append(log_probability)
+        return Way(nodes, bytes(tokens), log_probabilities)
 
     # -- growing ------------------------------------------------------------------------------------------------
 
@@ -320,13 +331,14 @@ class StateTree:
 
     def reserve(self, rows: int) -> None:
         """Make sure that `rows` nodes can be added, dropping others if need be. Raises TreeFull."""
-        if self._free_count >= rows:
-            return
-        wanted = max(rows - self._free_count, self.capacity // 16)
-        for node in self._victims(wanted):
-            self._drop(node)
-        if self._free_count < rows:
-            raise TreeFull(f"{self.held} states are in use and {rows} more are wanted")
+        while self._free_count < rows:
+            if not len(self._to_drop):
+                self._look_for_victims(rows - self._free_count)
+            some = max(rows - self._free_count, self.capacity // _DROPS)
+            nodes, used_then = self._to_drop[:some], self._used_then[:some]
+            self._to_drop, self._used_then = self._to_drop[some:], self._used_then[some:]
+            # Whatever was used since the look is not among the oldest any more.
+            self._drop(nodes[(self._used_at[nodes] == used_then) & self._droppable(nodes)])
 
     # -- holding ------------------------------------------------------------------------------------------------
 
@@ -357,6 +369,7 @@ class StateTree:
     def occupy(self, node: Node) -> None:
         """A path stands on the node."""
         self._occupied_of[node] += 1
+        self._used_of[node] = self._now
 
     def vacate(self, node: Node) -> None:
         """A path leaves the node."""
@@ -438,40 +451,65 @@ class StateTree:
                 yield child
                 child = following
 
-    def _drop(self, node: Node) -> None:
-        parent = self._parent_of[node]
-        if parent < 0:
-            del self._roots[self._scope_of_root.pop(node)]
-        else:
-            for child in list(self._children(node)):
-                was_far = self._is_far(child)
-                self._link(child, parent, self._far_of)
-                if not was_far:
-                    self._far.add(child)
-            if self._is_far(node):
-                self._far.remove(node)
+    def _drop(self, nodes: Nodes) -> None:
+        """Drop droppable nodes, all at once; who loses its parent becomes a far child of the next one above."""
+        leaving, parents = self._leaving, self._parent[nodes]
+        leaving[nodes] = True
+        above_root = parents < 0
+        for root in nodes[above_root].tolist():
+            del self._roots[self._scope_of_root.pop(root)]
+        heirs = np.flatnonzero((self._parent >= 0) & leaving[self._parent] & ~leaving)
+        were_far = self._depth[heirs] != self._depth[self._parent[heirs]] + 1
+        inherited = self._stay_above(self._parent[heirs])
+        for node in nodes[~above_root & (self._depth[nodes] != self._depth[parents] + 1)].tolist():
+            self._far.remove(node)
+        for node in nodes[~above_root & ~leaving[parents]].tolist():
             self._unlink(node)
-            if self._occupied_of[node]:
-                self._occupied_of[parent] += self._occupied_of[node]
-                self.displaced.append((node, Node(parent)))
-        self._near_of[node] = self._far_of[node] = self._parent_of[node] = self._likely_of[node] = NO_NODE
-        self._occupied_of[node] = 0
-        self._used_of[node] = 0
-        self._free[self._free_count] = node
-        self._free_count += 1
+        for node, parent, was_far in zip(heirs.tolist(), inherited.tolist(), were_far.tolist(), strict=True):
+            self._link(node, parent, self._far_of)
+            if not was_far:
+                self._far.add(node)
+        self._displace(nodes[self._occupied[nodes] > 0])
+        for column in (self._first_near, self._first_far, self._parent, self._likely):
+            column[nodes] = NO_NODE
+        self._occupied[nodes] = self._used_at[nodes] = 0
+        leaving[nodes] = False
+        self._free[self._free_count : self._free_count + len(nodes)] = nodes
+        self._free_count += len(nodes)
 
-    def _victims(self, wanted: int) -> list[Node]:
-        """Up to `wanted` nodes to drop: first what retention does not ask for; least recently used first.
+    def _stay_above(self, nodes: Nodes) -> Nodes:
+        """For each node itself, if it does not leave, or else the first above it that does not."""
+        while (gone := self._leaving[nodes]).any():
+            nodes = np.where(gone, self._parent[nodes], nodes)
+        return nodes
 
-        A root is dropped only when nothing hangs below it, no path stands in its scope and no work uses it.
-        """
+    def _displace(self, nodes: Nodes) -> None:
+        for node, stays in zip(nodes.tolist(), self._stay_above(nodes).tolist(), strict=True):
+            self._occupied_of[stays] += self._occupied_of[node]
+            self.displaced.append((Node(node), Node(stays)))
+
+    def _droppable(self, nodes: Nodes) -> NDArray[np.bool_]:
+        """Whether no work uses a node; a root, whether also nothing hangs below it and no path stands in its scope."""
+        busy_root = (self._parent[nodes] < 0) & (
+            (self._first_near[nodes] >= 0) | (self._first_far[nodes] >= 0) | (self._occupied[nodes] > 0)
+        )
+        free = (self._used_at[nodes] > 0) & (self._pins[nodes] == 0)
+        droppable: NDArray[np.bool_] = free & ~busy_root
+        return droppable
+
+    def _look_for_victims(self, wanted: int) -> None:
+        """Find what to drop next: first what retention does not ask for; least recently used first. Raises TreeFull."""
         distance = self._retention.distances(self._parent, self._depth, np.flatnonzero(self._occupied > 0))
         kept = self._retention.keeps(self._depth, distance)
-        is_root = self._parent < 0
-        busy_root = is_root & ((self._first_near >= 0) | (self._first_far >= 0) | (self._occupied > 0))
-        droppable = np.flatnonzero((self._used_at > 0) & (self._pins == 0) & ~busy_root)
-        order = np.lexsort((self._used_at[droppable], self._occupied[droppable] > 0, kept[droppable]))
-        return [Node(node) for node in droppable[order[:wanted]].tolist()]
+        nodes = np.flatnonzero(self._used_at > 0).astype(np.int32)
+        nodes = nodes[self._droppable(nodes)]
+        if len(nodes) < wanted:
+            raise TreeFull(f"{self.held} states are in use and {wanted} more are wanted")
+        order = np.lexsort((self._used_at[nodes], self._occupied[nodes] > 0, kept[nodes]))
+        # Of what retention does not ask for a longer list is worth keeping: it only gets older.
+        unasked = min(int(np.count_nonzero(~kept[nodes])), self.capacity // 4)
+        self._to_drop = nodes[order[: max(wanted, self.capacity // _LOOKS, unasked)]]
+        self._used_then = self._used_at[self._to_drop]
 
     def check(self) -> None:
         """Raise AssertionError if links, counts, the free list or the index disagree; slow, for tests."""

@@ -149,7 +149,8 @@ def advance(
         last = at + 1 == len(request.text)
         (node,) = yield (Wish(path.node, request.text[at : at + chunk], ahead if last else 0),)
         stand(tree, path, node)
-    tree.touch(path.node, levels=64)
+    if not len(request.text) % 16:  # often enough that what was typed last is never among the oldest
+        tree.touch(path.node, levels=80)
     if request.suggest is None:
         return AdvanceResult(steps=task.steps)
     task.priority = Priority.SUGGESTION

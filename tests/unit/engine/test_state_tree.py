@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from service.engine.fake_model import FakeModel
-from service.engine.ports import StepResult
+from service.engine.ports import LIKELIEST, StepResult
 from service.engine.retention import FAR_AWAY, Retention
 from service.engine.state_tree import BudgetTooSmall, Node, StateTree, TreeConfig, TreeFull
 
@@ -52,8 +52,8 @@ class TreeMachine(RuleBasedStateMachine):
         self.pinned: list[Node] = []
         self.numbers = 0
 
-    def make_room(self) -> None:
-        self.tree.reserve(1)
+    def make_room(self, rows: int = 1) -> None:
+        self.tree.reserve(rows)
         moved = dict(self.tree.displaced)
         self.tree.displaced = []
         for path, (node, text) in list(self.standing.items()):
@@ -97,6 +97,36 @@ class TreeMachine(RuleBasedStateMachine):
         self.standing[path] = target, text + tokens
         self.tree.touch(target, levels=4)
 
+    @rule(path=paths, first=LETTERS, ahead=st.integers(0, 4), end_only=st.booleans())
+    def follow(self, path: int, first: int, ahead: int, end_only: bool) -> None:
+        """Make what the model would write below a path, the whole way or its end."""
+        node, _ = self.standing[path]
+        if self.tree.child(node, first) is not None:
+            return
+        self.tree.pin(node)
+        try:
+            self.make_room(ahead + 1)
+        finally:
+            self.tree.unpin([node])
+        text = self.standing[path][1]
+        if self.standing[path][0] != node:
+            return  # making room has put the path onto a node above
+        parents = np.array([node], np.int32)
+        tokens = np.full((ahead + 1, 1), LIKELIEST)
+        tokens[0] = first
+        result = self.model.follow(tokens, self.tree.gather(parents))
+        fed = np.array([[first], *result.top_tokens[:-1, :, 0]], np.uint8)
+        if end_only and ahead:
+            self.texts[self.tree.add_ends(parents, fed, result)[0]] = text + fed.tobytes()
+            return
+        length = 1 + ahead // 2
+        (way,) = self.tree.add_ways(parents, fed, np.array([length]), result)
+        assert len(way) == length
+        for count, made in enumerate(way, 1):
+            self.texts[made] = text + fed[:count].tobytes()
+        likely = self.tree.likely_way(way[0], 10)
+        assert likely.nodes[: length - 1] == way[1:]
+
     @rule(path=paths, depth=st.integers(0, 30))
     def move_up(self, path: int, depth: int) -> None:
         node, text = self.standing[path]
@@ -139,6 +169,15 @@ class TreeMachine(RuleBasedStateMachine):
         for node in self.pinned:
             expected = after(self.model, self.texts[node])
             np.testing.assert_array_equal(self.tree.gather(np.array([node], np.int32))[0], expected.states[0])
+
+    @rule()
+    def every_node_is_the_state_of_its_text(self) -> None:
+        for path, (node, text) in self.standing.items():
+            likely = self.tree.likely_way(node, 10)
+            fed = text + likely.tokens
+            if likely.nodes:
+                (states, _) = self.tree.gather(np.array(likely.nodes[-1:], np.int32))
+                np.testing.assert_array_equal(states, after(self.model, fed).states[0], str(path))
 
     @invariant()
     def links_and_counts_agree(self) -> None:

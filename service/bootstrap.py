@@ -20,6 +20,7 @@ from service.bridge import EngineSuggester, LoopDelivery
 from service.engine.engine import Engine, EngineConfig
 from service.engine.ports import StepModel
 from service.engine.requests import Advance, ModelIdentity, SuggestSpec
+from service.engine.running import RunBeside
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import BudgetTooSmall, TreeConfig
 from service.greeting import Addresses, greeting, reachable
@@ -121,6 +122,7 @@ class Server:
                 deliver=LoopDelivery(loop),
                 clock=time.monotonic,
                 observer=EngineMetrics(self.metrics),
+                runner=RunBeside(),
             )
         except BudgetTooSmall as error:
             raise StartFailed(f"--state-budget: {error}") from error

@@ -144,7 +144,9 @@ specs = st.builds(CompleteSpec, st.integers(1, 24), stops, samplings)
 @given(
     asked=st.lists(st.tuples(st.integers(0, 2), texts, specs), min_size=1, max_size=6),
     rows=st.sampled_from([64, 100_000]),
-    limits=st.builds(BatchLimits, st.integers(1, 5), st.integers(1, 7), st.integers(1, 3)),
+    limits=st.builds(
+        BatchLimits, st.integers(1, 5), st.integers(1, 7), st.integers(1, 3), st.integers(1, 9), st.integers(1, 40)
+    ),
     top_k=st.sampled_from([1, 16]),
 )
 @settings(max_examples=60)

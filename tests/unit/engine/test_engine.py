@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from service.engine.observer import EngineObserver, Unobserved
 from service.engine.ports import States, StepResult
 from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId, Stop, SuggestSpec
 from service.engine.retention import Retention
+from service.engine.running import Result, RunBeside, Runner
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
 from service.errors import CarouselError, Overloaded, Unavailable
@@ -35,10 +37,16 @@ class Bench:
     answers: dict[int, AdvanceResult | CarouselError] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     observer: EngineObserver = field(default_factory=Unobserved)
+    runner: Runner | None = None
 
     def __post_init__(self) -> None:
         self.engine = Engine(
-            self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s, observer=self.observer
+            self.model,
+            self.config,
+            deliver=self.deliver,
+            clock=lambda: self.now_s,
+            observer=self.observer,
+            runner=self.runner,
         )
         self.numbers = 0
 
@@ -75,6 +83,27 @@ class Bench:
         return answer
 
 
+class LateRunner:
+    """Runs nothing before its result is asked for, as late as a thread could."""
+
+    def start(self, work: Callable[[], Result]) -> Future[Result]:
+        return LateFuture(work)
+
+    def close(self) -> None:
+        pass
+
+
+class LateFuture(Future[Result]):
+    """Done when somebody asks."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        super().__init__()
+        self._work = work
+
+    def result(self, timeout: float | None = None) -> Result:
+        return self._work()
+
+
 def budget(rows: int) -> TreeConfig:
     model = FakeModel()
     return TreeConfig(rows * StateTree(model.shapes, model.top_k, TreeConfig()).row_bytes, Retention(4, 16, 4))
@@ -95,14 +124,18 @@ specs = st.builds(SuggestSpec, count=st.integers(1, 4), max_bytes=st.integers(1,
 @given(
     moves=st.lists(st.tuples(st.integers(0, 3), texts, specs), min_size=1, max_size=12),
     rows=st.sampled_from([64, 100_000]),
-    limits=st.builds(BatchLimits, st.integers(1, 5), st.integers(1, 7), st.integers(1, 3)),
+    limits=st.builds(
+        BatchLimits, st.integers(1, 5), st.integers(1, 7), st.integers(1, 3), st.integers(1, 9), st.integers(1, 40)
+    ),
+    beside=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_suggestions_depend_on_the_text_alone(
-    moves: list[tuple[int, bytes, SuggestSpec]], rows: int, limits: BatchLimits
+    moves: list[tuple[int, bytes, SuggestSpec]], rows: int, limits: BatchLimits, beside: bool
 ) -> None:
-    """Whatever came before, whoever shares the batch, however small the budget and the batch."""
-    bench = Bench(FakeModel(), EngineConfig(budget(rows), limits))
+    """Whatever came before, whoever shares the batch, however small the budget and the batch, wherever it runs."""
+    runner = LateRunner() if beside else None
+    bench = Bench(FakeModel(), EngineConfig(budget(rows), limits), runner=runner)
     paths = [bench.engine.open_path(scope) for scope in ("a", "a", "b", "b")]
     before = [b""] * 4
     asked = []
@@ -416,3 +449,34 @@ def test_the_engine_thread_serves_and_stops() -> None:
     assert [r.continuations for r in done if isinstance(r, AdvanceResult)] == [alone(b"abc", SPEC).continuations]
     with pytest.raises(Unavailable):
         engine.submit(Advance(PathId(1), b""), lambda result: None)
+
+
+def test_batches_that_run_beside_the_engine_give_the_same_and_one_is_kept_while_another_runs() -> None:
+    """64 paths with ways long enough for batches of a thread of their own, by turns of the loop."""
+    spec = SuggestSpec(1, 12, Stop.NONE)
+    runner = RunBeside()
+    bench = Bench(FakeModel(), runner=runner)
+    texts = [bytes((32 + row,)) for row in range(64)]
+    asked = [bench.ask(Advance(bench.engine.open_path(f"{row}"), text, suggest=spec)) for row, text in enumerate(texts)]
+    bench.run()
+    runner.close()
+    assert [bench.result(number).continuations for number in asked] == [
+        alone(text, spec).continuations for text in texts
+    ]
+    assert max(rows for _, rows in bench.model.calls) == 32, "two batches by turns, not one that nothing overlaps"
+
+
+def test_a_cancelled_request_costs_no_step_after_the_batches_that_run() -> None:
+    spec = SuggestSpec(1, 48, Stop.NONE)
+    bench = Bench(FakeModel(), EngineConfig(batch=BatchLimits(max_way=4)), runner=LateRunner())
+    path = bench.engine.open_path("a")
+    number = bench.ask(Advance(path, b"ab", suggest=spec))
+    for _ in range(3):
+        bench.engine.tick()
+    bench.engine.cancel(bench.tickets)
+    bench.engine.tick()
+    assert bench.result(number).finish is FinishReason.SUPERSEDED
+    before = bench.model.steps
+    for _ in range(5):
+        bench.engine.tick()
+    assert bench.model.steps == before

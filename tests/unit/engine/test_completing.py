@@ -28,6 +28,7 @@ from service.engine.requests import (
     SuggestSpec,
 )
 from service.engine.retention import Retention
+from service.engine.running import RunBeside, Runner
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
 from service.engine.transcript import LARGEST_WAIT_BYTES, Transcript
@@ -47,9 +48,12 @@ class Bench:
     pieces: dict[int, list[Piece]] = field(default_factory=dict)
     errors: dict[int, CarouselError] = field(default_factory=dict)
     most_per_tick: int = 0
+    runner: Runner | None = None
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s)
+        self.engine = Engine(
+            self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s, runner=self.runner
+        )
 
     def deliver(self, delivery: Delivery) -> None:
         answers = [answer for answer, _ in delivery]
@@ -397,3 +401,19 @@ def test_pieces_grow_so_that_the_first_is_there_at_once_and_later_ones_are_worth
     assert sizes[0] <= 4  # a whole character
     assert max(sizes) <= LARGEST_WAIT_BYTES + 4
     assert len(sizes) <= 4096 / LARGEST_WAIT_BYTES + 8
+
+
+@pytest.mark.parametrize("runner", [None, RunBeside])
+def test_a_crowd_of_greedy_completions_writes_what_each_would_alone(runner: type[RunBeside] | None) -> None:
+    """So many that only the ends of their ways are kept, and batches overlap; some meet a byte that UTF-8 forbids."""
+    beside = runner() if runner else None
+    bench = Bench(runner=beside)
+    texts = [bytes((97 + row,)) for row in range(26)] + [b"\xc3\xa9" * (1 + row) for row in range(14)]
+    spec = CompleteSpec(90, (b"b c",))
+    tickets = [bench.ask(Complete(bench.path(f"{row % 8}"), text, spec=spec)) for row, text in enumerate(texts)]
+    bench.run()
+    if beside is not None:
+        beside.close()
+    for ticket, text in zip(tickets, texts, strict=True):
+        assert bench.outcome(ticket) == naive(text, spec)
+    assert any(text.count("é".encode()) for text in map(bench.text, tickets))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from service.errors import InvalidArgument, RevisionConflict
@@ -18,8 +19,18 @@ _ID = re.compile(r"([0-9]{1,20})-[0-9a-f]{16}", re.ASCII)
 class OfferedSuggestions:
     """What may be accepted: by id, and only until the next edit, as a suggestion continues one text."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_text_by_id",)
+
+    def __init__(self, revision: int = 0, texts: Iterable[str] = ()) -> None:
+        """Empty, or with the `texts` that were offered at `revision`, the oldest first."""
         self._text_by_id: dict[str, str] = {}
+        for text in texts:
+            self.offer(revision, text)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What is offered, the oldest first."""
+        return tuple(self._text_by_id.values())
 
     def offer(self, revision: int, text: str) -> str:
         """Keep a suggestion made at `revision`, the current one; its id.

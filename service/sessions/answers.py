@@ -9,36 +9,38 @@ from math import exp
 from service.engine.requests import AdvanceResult, FinishReason
 from service.errors import CarouselError, DeadlineExceeded
 from service.sessions.commands import SessionView, Suggested, Suggestion
+from service.sessions.holding import HeldSessions
 from service.sessions.session import Session
 
 
 class PendingSuggestions:
     """The suggestions that the engine was asked for, for one revision of a session."""
 
-    def __init__(self, session: Session, answer: Awaitable[AdvanceResult]) -> None:
-        self._session = session
-        self._revision = session.revision
+    __slots__ = ("_answer", "_fence", "_held", "_key")
+
+    def __init__(self, held: HeldSessions, session: Session, answer: Awaitable[AdvanceResult]) -> None:
+        # Not the session itself: it may rest meanwhile, and be another object when it is awake again.
+        self._held, self._key, self._fence = held, session.key, session.fence
         self._answer = answer
 
     async def collect(self) -> Suggested:
         """The suggestions, each offered for Accept; empty if a newer edit has overtaken them or the engine failed."""
+        revision = self._fence.revision
         try:
             result = await self._answer
         except DeadlineExceeded:
-            return Suggested(self._revision, (), FinishReason.DEADLINE)
+            return Suggested(revision, (), FinishReason.DEADLINE)
         except CarouselError:
-            return Suggested(self._revision, (), FinishReason.SHED)
-        if self._session.closed or self._session.revision != self._revision:
-            return Suggested(self._revision, (), FinishReason.SUPERSEDED)
-        return Suggested(self._revision, self._offered(result), result.finish)
-
-    def _offered(self, result: AdvanceResult) -> tuple[Suggestion, ...]:
-        offer = self._session.suggestions.offer
+            return Suggested(revision, (), FinishReason.SHED)
         texts = [continuation.text.decode() for continuation in result.continuations]
-        return tuple(
-            Suggestion(offer(self._revision, text), text, exp(continuation.log_probability), continuation.finish)
-            for text, continuation in zip(texts, result.continuations, strict=True)
-        )
+        ids = self._held.offer(self._key, self._fence, texts)
+        if ids is None:
+            return Suggested(revision, (), FinishReason.SUPERSEDED)
+        suggestions = [
+            Suggestion(id_, text, exp(continuation.log_probability), continuation.finish)
+            for id_, text, continuation in zip(ids, texts, result.continuations, strict=True)
+        ]
+        return Suggested(revision, tuple(suggestions), result.finish)
 
 
 class Committed:
@@ -48,6 +50,8 @@ class Committed:
     unawaited is fine. `edit_id` is the client's or the one that the server made; None if there were no edits.
     `replayed` says that the edit id was known, and that `view` is the answer of then.
     """
+
+    __slots__ = ("_owed", "edit_id", "replayed", "view")
 
     def __init__(
         self,

@@ -41,10 +41,10 @@ def splice_of(edit: PlainEdit, text: Text, units: Units, path: str) -> Splice:
 
 def offset_of(offset: int, text: Text, units: Units, field: str) -> int:
     """An absolute offset in code points. Raises InvalidArgument if it is outside of the text or in a character."""
-    length = text.extent.count(units)
+    length = text.extent.count_in(units)
     if not 0 <= offset <= length:
         raise InvalidArgument(field, f"{offset} is outside of 0..{length}, the text's length in {units} units")
-    left = text.left_extent.count(units)
+    left = text.left_extent.count_in(units)
     if offset <= left:
         return prefix_length(text.left, text.left_extent, offset, units, field)
     return text.cursor + prefix_length(text.right, text.right_extent, offset - left, units, field)

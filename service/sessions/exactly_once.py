@@ -23,6 +23,8 @@ from service.sessions.records import KnownEdit
 class KnownEdits:
     """The last `capacity` committed edit ids of a session, oldest first."""
 
+    __slots__ = ("_by_id", "_capacity")
+
     def __init__(self, capacity: int, known: Iterable[KnownEdit] = ()) -> None:
         self._capacity = capacity
         self._by_id: dict[str, KnownEdit] = {}

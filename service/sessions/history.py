@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from service.sessions.records import EditRecord, Splice
@@ -12,14 +11,18 @@ from service.sessions.text import Text
 _RECORD_BYTES = 400
 """Memory of a record with one splice, its two texts apart; a test holds it against tracemalloc."""
 
+_size_of = sys.getsizeof
+
 
 class History:
     """The newest records of a session, bounded by their number and by the memory that they take."""
 
+    __slots__ = ("_bytes", "_max_bytes", "_max_records", "_records")
+
     def __init__(self, max_records: int, max_bytes: int) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._records: deque[EditRecord] = deque()
+        self._records: list[EditRecord] = []  # an empty deque would take 600 bytes more
         self._bytes = 0
 
     def __iter__(self) -> Iterator[EditRecord]:
@@ -28,12 +31,18 @@ class History:
     def __len__(self) -> int:
         return len(self._records)
 
-    def append(self, record: EditRecord) -> None:
-        """Keep `record`, and forget the oldest while there are too many or they are too large. It is always kept."""
-        self._records.append(record)
-        self._bytes += memory_of(record)
-        while len(self._records) > 1 and (len(self._records) > self._max_records or self._bytes > self._max_bytes):
-            self._bytes -= memory_of(self._records.popleft())
+    def append(self, record: EditRecord) -> int:
+        """Keep `record`, and forget the oldest while there are too many or they are too large. It is always kept.
+
+        Returns how many bytes of memory it takes.
+        """
+        records = self._records
+        records.append(record)
+        taken = memory_of(record)
+        self._bytes += taken
+        while len(records) > 1 and (len(records) > self._max_records or self._bytes > self._max_bytes):
+            self._bytes -= memory_of(records.pop(0))
+        return taken
 
     def reaches(self, current: int) -> int:
         """The oldest revision that can be restored from revision `current`."""
@@ -79,5 +88,7 @@ def undo(text: Text, splices: Iterable[Splice]) -> Splice:
 
 def memory_of(record: EditRecord) -> int:
     """About how many bytes of memory `record` takes."""
-    texts = sum(sys.getsizeof(splice.removed) + sys.getsizeof(splice.inserted) for splice in record.splices)
-    return _RECORD_BYTES * len(record.splices) + texts
+    taken = 0
+    for splice in record.splices:
+        taken += _RECORD_BYTES + _size_of(splice.removed) + _size_of(splice.inserted)
+    return taken

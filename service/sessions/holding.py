@@ -1,15 +1,29 @@
-"""The sessions that this process holds in memory: a bounded number, brought back from the store when they are named."""
+"""The sessions that this process holds in memory: a bounded number, brought back from the store when they are named.
+
+Of those, the ones that were asked for last are awake. The others rest: their places in the engine are kept, and what
+may be accepted, but their texts and histories are in the store alone, which packs what it has in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.errors import NotFound, Overloaded, Unavailable
+from service.sessions.accepts import OfferedSuggestions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
-from service.sessions.records import Checkpoint, SessionKey
+from service.sessions.records import Checkpoint, Fence, SessionKey, StoredSession
+from service.sessions.resting import Resting, pack, unpack
 from service.sessions.session import Session
+
+_PAID_BY_A_REQUEST = 16
+"""In edits: to put a session to rest and to wake it takes microseconds for each edit that it could undo, and a request
+pays for no more than these. Who types in more sessions than may be awake, with long histories, keeps more awake.
+"""
+_REST_COSTS = 4  # of a session without edits
+_MOST_PAID = 2048  # what a quiet time saves up
 
 
 @dataclass(slots=True, eq=False)
@@ -26,33 +40,35 @@ class HeldSessions:
         self._suggesters = suggesters
         self._store = store
         self._limits = limits
-        self._held: dict[SessionKey, Session] = {}
+        self._held: dict[SessionKey, Session | bytes] = {}  # bytes: a packed Resting
+        self._awake: OrderedDict[SessionKey, Session] = OrderedDict()  # the least recently asked for first
         self._arrivals: dict[SessionKey, list[_Arrival]] = {}
         self._beginning = 0
+        self._paid = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
     async def find(self, key: SessionKey) -> Session | None:
-        """The session, held from now on; None if there is none.
+        """The session, awake from now on; None if there is none.
 
         Raises NotFound if its model is no longer served, Overloaded if no more sessions may be held, Unavailable.
         """
-        while (held := self._held.get(key)) is None:
+        while not isinstance(held := self._held.get(key), Session):
             arrival = self._expect(key)
             try:
                 stored = await self._store.load(key)
             finally:
                 self._arrived(key, arrival)
-            if arrival.overtaken or key in self._held:
+            if arrival.overtaken or isinstance(self._held.get(key), Session):
                 continue
             if stored is None:
+                self._forget_resting(key)
                 return None
-            if stored.checkpoint.model not in self._suggesters:
-                raise NotFound("model", stored.checkpoint.model)
-            self._check_room()
-            path = self._suggesters[stored.checkpoint.model].open_path(key.tenant)
-            self._held[key] = Session.restore(key, stored, path, self._limits)
+            self._wake(key, stored)
+        self._awake.move_to_end(key)
+        if len(self._awake) > self._limits.max_awake:
+            self._rest()
         return held
 
     async def begin(self, key: SessionKey, checkpoint: Checkpoint) -> Session:
@@ -68,9 +84,10 @@ class HeldSessions:
         finally:
             self._arrived(key, arrival)
             self._beginning -= 1
-        if created and not arrival.overtaken and key not in self._held:
+        if created and not arrival.overtaken and not isinstance(self._held.get(key), Session):
+            self._forget_resting(key)
             path = self._suggesters[checkpoint.model].open_path(key.tenant)
-            self._held[key] = Session(key, checkpoint, path, self._limits)
+            self._hold(Session(key, checkpoint, path, self._limits))
         session = await self.find(key)
         if session is None:
             raise Unavailable(
@@ -78,20 +95,95 @@ class HeldSessions:
             )
         return session
 
+    def offer(self, key: SessionKey, fence: Fence, texts: Sequence[str]) -> list[str] | None:
+        """Keep what was suggested for the session as it was at `fence`, so that it can be accepted: the ids.
+
+        None if the session has moved on, or is held no longer.
+        """
+        held = self._held.get(key)
+        if isinstance(held, Session):
+            if held.fence != fence:
+                return None
+            return [held.suggestions.offer(fence.revision, text) for text in texts]
+        resting = None if held is None else unpack(held)
+        if resting is None or resting.fence != fence:
+            return None
+        offered = OfferedSuggestions(fence.revision, resting.offered)
+        ids = [offered.offer(fence.revision, text) for text in texts]
+        self._held[key] = pack(resting._replace(offered=offered.texts))
+        return ids
+
     def let_go(self, session: Session) -> None:
         """Hold `session` no longer. Nothing happens if it was let go before."""
         if session.closed:
             return
         session.closed = True
         self._suggesters[session.model].close_path(session.path)
-        del self._held[session.key]
-        for arrival in self._arrivals.get(session.key, ()):
-            arrival.overtaken = True
+        del self._held[session.key], self._awake[session.key]
+        self._overtake(session.key)
 
     def let_go_all(self) -> None:
         """Hold nothing any more."""
-        for session in list(self._held.values()):
+        for session in list(self._awake.values()):
             self.let_go(session)
+        for key in list(self._held):
+            self._forget_resting(key)
+
+    def _hold(self, session: Session) -> None:
+        self._held[session.key] = self._awake[session.key] = session
+
+    def _wake(self, key: SessionKey, stored: StoredSession) -> None:
+        """Hold what the store has, in the place where it rested if nobody else has written since.
+
+        Raises NotFound if its model is no longer served, Overloaded if no more sessions may be held.
+        """
+        resting = self._resting(key)
+        if resting is not None and resting.fence != stored.fence:
+            self._forget_resting(key)
+            resting = None
+        model = stored.checkpoint.model
+        if model not in self._suggesters:
+            raise NotFound("model", model)
+        if resting is None:
+            self._check_room()
+            path = self._suggesters[model].open_path(key.tenant)
+        else:
+            path = resting.path
+        self._hold(Session.restore(key, stored, path, self._limits, resting))
+
+    def _rest(self) -> None:
+        """Put those to rest who were not asked for the longest time, as far as it is paid for."""
+        self._paid = min(self._paid + _PAID_BY_A_REQUEST, _MOST_PAID)
+        for _ in range(len(self._awake) - self._limits.max_awake):
+            session = next(iter(self._awake.values()))
+            if session.writing:
+                self._awake.move_to_end(session.key)
+                continue
+            costs = _REST_COSTS + session.edits_held
+            if costs > self._paid:
+                return
+            self._paid -= costs
+            session.closed = True
+            self._held[session.key] = pack(session.resting())
+            del self._awake[session.key]
+            self._store.rest(session.key)
+            self._overtake(session.key)
+
+    def _resting(self, key: SessionKey) -> Resting | None:
+        held = self._held.get(key)
+        return unpack(held) if isinstance(held, bytes) else None
+
+    def _forget_resting(self, key: SessionKey) -> None:
+        """Give up the place of a session at rest; nothing happens if there is none."""
+        resting = self._resting(key)
+        if resting is not None:
+            del self._held[key]
+            self._suggesters[resting.model].close_path(resting.path)
+
+    def _overtake(self, key: SessionKey) -> None:
+        """What is on its way from the store may be older than what was held until now."""
+        for arrival in self._arrivals.get(key, ()):
+            arrival.overtaken = True
 
     def _expect(self, key: SessionKey) -> _Arrival:
         arrival = _Arrival()

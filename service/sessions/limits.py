@@ -10,6 +10,7 @@ class Limits:
     """Sizes of text are bytes of UTF-8."""
 
     max_sessions: int = 10_000  # held by this process
+    max_awake: int = 512  # of those held; the others rest (`holding`), the least recently asked for first
     max_text_bytes: int = 1024 * 1024  # of a session
     max_edits: int = 1_000  # of a request
     max_inserted_bytes: int = 64 * 1024  # by a request

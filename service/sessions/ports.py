@@ -74,6 +74,12 @@ class Store(Protocol):
     async def load(self, key: SessionKey) -> StoredSession | None:
         """The session, or None if there is none."""
 
+    def rest(self, key: SessionKey) -> None:
+        """Nobody asks for the session just now: what is kept of it in memory should be small. Never waits.
+
+        A hint that changes nothing else: every method may name the session at any time.
+        """
+
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """Forget the session. Nothing happens if it is gone or of another incarnation: a later life is not ours."""
 

@@ -118,6 +118,7 @@ class Sessions:
             owed = self._suggest_again(session, plan, command.suggest, deadline_s)
             return Committed(self._view_of(session, plan), plan.edit_id, owed, replayed=True)
         fence = session.fence
+        session.writing += 1
         try:
             session.apply(plan)
             owed = self._advance(session, command.suggest, deadline_s)  # computes while the store writes
@@ -126,6 +127,8 @@ class Sessions:
             # Also when cancelled: what is held may be ahead of the store, so the next request reads it from there.
             self._held.let_go(session)
             raise
+        finally:
+            session.writing -= 1
         known = plan.record.known
         return Committed(self._view_of(session, known), known.edit_id, owed)
 
@@ -142,9 +145,11 @@ class Sessions:
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
         """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
         session = await self._find(tenant, command.session)
+        session.writing += 1
         try:
             await self._store.delete(session.key, session.fence.incarnation)
         finally:
+            session.writing -= 1
             self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
 
     async def complete(self, tenant: Tenant, command: CompleteText, *, deadline_s: float | None = None) -> Completion:
@@ -205,7 +210,7 @@ class Sessions:
         except CarouselError:  # the next movement makes up for this one
             return None if suggest is None else Suggested(session.revision, (), FinishReason.SHED)
         session.told(movement)
-        return None if suggest is None else PendingSuggestions(session, answer)
+        return None if suggest is None else PendingSuggestions(self._held, session, answer)
 
     def _suggest_again(
         self, session: Session, known: KnownEdit, suggest: SuggestSpec | None, deadline_s: float | None
@@ -221,8 +226,8 @@ class Sessions:
         return SessionView(
             id=session.key.id,
             revision=session.revision,
-            length=text.extent.count(units),
-            cursor=text.left_extent.count(units),
+            length=text.extent.count_in(units),
+            cursor=text.left_extent.count_in(units),
             model=self._suggesters[session.model].identity,
             text=text.content if include_text else None,
         )

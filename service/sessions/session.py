@@ -7,7 +7,7 @@ cannot fail.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.engine.requests import PathId
 from service.errors import InvalidArgument, RevisionConflict
@@ -15,25 +15,24 @@ from service.sessions.accepts import OfferedSuggestions
 from service.sessions.commands import Accept, EditSession, Insert, UndoTo, Units
 from service.sessions.edits import field_of, splice_of
 from service.sessions.exactly_once import KnownEdits, edit_digest
-from service.sessions.history import History, memory_of, undo
+from service.sessions.history import History, undo
 from service.sessions.limits import Limits
 from service.sessions.records import Checkpoint, EditRecord, Fence, KnownEdit, SessionKey, Splice, StoredSession
+from service.sessions.resting import Resting
 from service.sessions.text import Text, kept_left
 
 FIRST_REVISION = 1
 """Not 0, which is what a client that forgot the field sends over protobuf."""
 
 
-@dataclass(frozen=True, slots=True)
-class EditPlan:
+class EditPlan(NamedTuple):
     """What a request with edits will do: the record to keep and the text that it makes."""
 
     record: EditRecord
     text: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """What the engine has to be told: all of the text left of the cursor, and how many of its bytes it knows."""
 
     text: bytes
@@ -41,7 +40,29 @@ class Movement:
 
 
 class Session:
-    """One session. `path` is its place in the engine of `model`; all else can be rebuilt from the store's records."""
+    """One session. `path` is its place in the engine of `model`; all else can be rebuilt from the store's records.
+
+    fence: what the next write to the store is based on.  writing: how many writes are under way: it must not rest then.
+    """
+
+    __slots__ = (
+        "_bytes_since_checkpoint",
+        "_commits_since_checkpoint",
+        "_history",
+        "_kept",
+        "_known",
+        "_limits",
+        "_text",
+        "_told",
+        "closed",
+        "creation",
+        "fence",
+        "key",
+        "model",
+        "path",
+        "suggestions",
+        "writing",
+    )
 
     def __init__(self, key: SessionKey, checkpoint: Checkpoint, path: PathId, limits: Limits) -> None:
         self.key = key
@@ -49,10 +70,10 @@ class Session:
         self.creation = checkpoint.creation
         self.path = path
         self.closed = False
+        self.writing = 0
+        self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
         self.suggestions = OfferedSuggestions()
         self._limits = limits
-        self._incarnation = checkpoint.incarnation
-        self._revision = checkpoint.revision
         self._text = Text.of(checkpoint.text, checkpoint.cursor)
         self._known = KnownEdits(limits.known_edits, checkpoint.known_edits)
         self._history = History(limits.history_revisions, limits.history_bytes)
@@ -60,29 +81,38 @@ class Session:
             self._history.append(record)
         self._commits_since_checkpoint = 0
         self._bytes_since_checkpoint = 0
-        self._told = b""
+        self._told = b""  # what the engine was told, unless that is ASCII, which is encoded again as fast as copied
         self._kept = 0  # code points left of the cursor that have not changed since the engine was told
 
     @classmethod
-    def restore(cls, key: SessionKey, stored: StoredSession, path: PathId, limits: Limits) -> Session:
-        """The session as its last commit left it."""
+    def restore(
+        cls, key: SessionKey, stored: StoredSession, path: PathId, limits: Limits, resting: Resting | None = None
+    ) -> Session:
+        """The session as its last commit left it, and if it has only rested since then, as it was put to rest."""
         session = cls(key, stored.checkpoint, path, limits)
         for record in stored.records:
             text = session._text
             for splice in record.splices:
                 text = text.after(splice)
             session.apply(EditPlan(record, text))
+        if resting is not None:
+            session._kept = resting.kept
+            session.suggestions = OfferedSuggestions(resting.fence.revision, resting.offered)
         return session
+
+    def resting(self) -> Resting:
+        """What has to be held of it beside the store's records to go on as if it had never rested."""
+        return Resting(self.path, self.model, self.fence, self._kept, self.suggestions.texts)
 
     @property
     def revision(self) -> int:
         """Counts the committed requests with edits."""
-        return self._revision
+        return self.fence.revision
 
     @property
-    def fence(self) -> Fence:
-        """What the next write to the store is based on."""
-        return Fence(self._incarnation, self._revision)
+    def edits_held(self) -> int:
+        """How many edits it could undo: what it costs to put it to rest."""
+        return len(self._history)
 
     @property
     def text(self) -> Text:
@@ -92,8 +122,8 @@ class Session:
     def checkpoint(self) -> Checkpoint:
         """Everything that a store needs to bring the session back."""
         return Checkpoint(
-            incarnation=self._incarnation,
-            revision=self._revision,
+            incarnation=self.fence.incarnation,
+            revision=self.fence.revision,
             model=self.model,
             creation=self.creation,
             text=self._text.content,
@@ -119,21 +149,17 @@ class Session:
         Changes nothing. Raises RevisionConflict, or InvalidArgument that names the field.
         """
         digest = edit_digest(command)
-        if command.edit_id is not None:
-            known = self._known.recall(command.edit_id, digest, self._revision)
+        edit_id, revision = command.edit_id, self.fence.revision
+        if edit_id is not None:
+            known = self._known.recall(edit_id, digest, revision)
             if known is not None:
                 return known
         self._check_revision(command.revision)
         if not command.edits:
             return None
         text, splices = self._splices(command)
-        known = KnownEdit(
-            edit_id=new_edit_id() if command.edit_id is None else command.edit_id,
-            digest=digest,
-            revision=self._revision + 1,
-            length=text.extent.count(command.units),
-            cursor=text.left_extent.count(command.units),
-        )
+        length, cursor = text.extent.count_in(command.units), text.left_extent.count_in(command.units)
+        known = KnownEdit(new_edit_id() if edit_id is None else edit_id, digest, revision + 1, length, cursor)
         return EditPlan(EditRecord(known, tuple(splices)), text)
 
     def apply(self, plan: EditPlan) -> None:
@@ -142,30 +168,34 @@ class Session:
         for splice in record.splices:
             self._kept = min(self._kept, kept_left(splice))
         self._text = plan.text
-        self._revision = record.revision
+        self.fence = Fence(self.fence.incarnation, record.revision)
         self._known.add(record.known)
-        self._history.append(record)
         self._commits_since_checkpoint += 1
-        self._bytes_since_checkpoint += memory_of(record)
+        self._bytes_since_checkpoint += self._history.append(record)
         self.suggestions.forget()
 
     def movement(self) -> Movement:
         """What the engine has to be told now. Costs a copy of the text and the encoding of what changed."""
-        changed = self._text.left[self._kept :].encode()
+        left = self._text.left
+        if left.isascii():
+            return Movement(left.encode(), self._kept)
+        changed = left[self._kept :].encode()
         kept = self._text.left_extent.utf8 - len(changed)
-        return Movement(self._told[:kept] + changed, kept)
+        before = self._told if len(self._told) >= kept else left[: self._kept].encode()
+        return Movement(before[:kept] + changed, kept)
 
     def told(self, movement: Movement) -> None:
         """The engine has taken `movement`."""
-        self._told = movement.text
+        self._told = b"" if self._text.left.isascii() else movement.text
         self._kept = self._text.cursor
 
     def _check_revision(self, base: int) -> None:
-        if base != self._revision:
+        current = self.fence.revision
+        if base != current:
             raise RevisionConflict(
-                f"the request is based on revision {base}, the session is at {self._revision}: "
+                f"the request is based on revision {base}, the session is at {current}: "
                 "read it and send the edits anew",
-                self._revision,
+                current,
             )
 
     def _splices(self, command: EditSession) -> tuple[Text, list[Splice]]:
@@ -177,7 +207,7 @@ class Session:
                 case UndoTo(revision):
                     splice = self._undo(revision, text, splices, f"{path}.undo_to")
                 case Accept():
-                    inserted = self.suggestions.accept(edit, self._revision, command.units, f"{path}.accept")
+                    inserted = self.suggestions.accept(edit, self.revision, command.units, f"{path}.accept")
                     splice = splice_of(Insert(inserted), text, Units.CODEPOINT, path)
                 case _:
                     splice = splice_of(edit, text, command.units, path)
@@ -192,9 +222,10 @@ class Session:
         return text, splices
 
     def _undo(self, revision: int, text: Text, done: list[Splice], field: str) -> Splice:
-        oldest = self._history.reaches(self._revision)
-        if not oldest <= revision <= self._revision:
+        current = self.fence.revision
+        oldest = self._history.reaches(current)
+        if not oldest <= revision <= current:
             raise InvalidArgument(
-                field, f"revision {revision} cannot be restored: {oldest} is the oldest and {self._revision} the newest"
+                field, f"revision {revision} cannot be restored: {oldest} is the oldest and {current} the newest"
             )
         return undo(text, (*reversed(done), *self._history.back_to(revision)))

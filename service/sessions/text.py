@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.sessions.records import Splice
 from service.sessions.units import Extent, measure
@@ -10,8 +10,7 @@ from service.sessions.units import Extent, measure
 _NOTHING = Extent()
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text, cut at its cursor. The extents are kept so that no edit measures more than what it touches."""
 
     left: str = ""
@@ -39,7 +38,7 @@ class Text:
     @property
     def extent(self) -> Extent:
         """The length of the whole text."""
-        return self.left_extent + self.right_extent if self.right else self.left_extent
+        return self.left_extent.plus(self.right_extent) if self.right else self.left_extent
 
     def slice(self, start: int, end: int) -> str:
         """The code points [start, end)."""
@@ -63,19 +62,19 @@ class Text:
         if start == cursor and not removed:
             if not inserted:
                 return self
-            return Text(self.left + inserted, self.right, self.left_extent + measure(inserted), self.right_extent)
+            return Text(self.left + inserted, self.right, self.left_extent.plus(measure(inserted)), self.right_extent)
         if start <= cursor:
             kept_left = self.left[:start]
-            kept_left_extent = self.left_extent - measure(self.left[start:])
+            kept_left_extent = self.left_extent.less(measure(self.left[start:]))
         else:
             passed = self.right[: start - cursor]
             kept_left = self.left + passed
-            kept_left_extent = self.left_extent + measure(passed)
+            kept_left_extent = self.left_extent.plus(measure(passed))
         kept_right = self.right[end - cursor :] if end >= cursor else self.left[end:] + self.right
-        kept_right_extent = self.extent - kept_left_extent - measure(removed)
+        kept_right_extent = self.extent.less(kept_left_extent).less(measure(removed))
         if not inserted:
             return Text(kept_left, kept_right, kept_left_extent, kept_right_extent)
-        return Text(kept_left + inserted, kept_right, kept_left_extent + measure(inserted), kept_right_extent)
+        return Text(kept_left + inserted, kept_right, kept_left_extent.plus(measure(inserted)), kept_right_extent)
 
 
 def kept_left(splice: Splice) -> int:

@@ -6,28 +6,28 @@ nothing to convert; otherwise the piece of text in question is encoded once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from service.errors import InvalidArgument
 from service.sessions.commands import Units
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """The length of a text in all three units."""
 
     codepoints: int = 0
     utf16: int = 0
     utf8: int = 0
 
-    def __add__(self, other: Extent) -> Extent:
+    def plus(self, other: Extent) -> Extent:
+        """The length of both together."""
         return Extent(self.codepoints + other.codepoints, self.utf16 + other.utf16, self.utf8 + other.utf8)
 
-    def __sub__(self, other: Extent) -> Extent:
+    def less(self, other: Extent) -> Extent:
+        """The length without `other`, a part of it."""
         return Extent(self.codepoints - other.codepoints, self.utf16 - other.utf16, self.utf8 - other.utf8)
 
-    def count(self, units: Units) -> int:
+    def count_in(self, units: Units) -> int:
         """The length in the caller's units."""
         match units:
             case Units.CODEPOINT:
@@ -66,7 +66,7 @@ def prefix_length(text: str, extent: Extent, offset: int, units: Units, field: s
 
     Raises InvalidArgument if the offset lies outside of the text or inside a character.
     """
-    length = extent.count(units)
+    length = extent.count_in(units)
     if not 0 <= offset <= length:
         raise InvalidArgument(field, f"{offset} is outside of 0..{length}, the text's length in {units} units")
     if units is Units.CODEPOINT or length == extent.codepoints:
@@ -87,7 +87,7 @@ def suffix_length(text: str, extent: Extent, count: int, units: Units, field: st
 
     Raises InvalidArgument if the text is shorter or the count ends inside a character.
     """
-    length = extent.count(units)
+    length = extent.count_in(units)
     if count < 0:
         raise InvalidArgument(field, f"{count} is negative: count the {units} units to remove")
     if count > length:
@@ -96,7 +96,7 @@ def suffix_length(text: str, extent: Extent, count: int, units: Units, field: st
         return count
     tail = text[-count:]
     tail_extent = measure(tail)
-    return len(tail) - prefix_length(tail, tail_extent, tail_extent.count(units) - count, units, field)
+    return len(tail) - prefix_length(tail, tail_extent, tail_extent.count_in(units) - count, units, field)
 
 
 def _inside(offset: int, units: Units, field: str) -> InvalidArgument:

@@ -35,6 +35,10 @@ class TimedStore:
         with self._load.time():
             return await self._store.load(key)
 
+    def rest(self, key: SessionKey) -> None:
+        """As `Store.rest`; not timed, as it never waits."""
+        self._store.rest(key)
+
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
         with self._delete.time():

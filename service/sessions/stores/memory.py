@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from service.errors import Fenced
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
+from service.sessions.stores.packed import pack, unpack
 
 
 class _Entry:
     __slots__ = ("checkpoint", "fence", "records")
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.records: list[EditRecord] = []
-        self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
+    def __init__(self, stored: StoredSession) -> None:
+        self.checkpoint = stored.checkpoint
+        self.records = list(stored.records)
+        self.fence = stored.fence
 
 
 class MemoryStore:
-    """A `Store` in a dictionary. Keeps references to the records, never copies. No method ever waits."""
+    """A `Store` in a dictionary. Keeps references to the records, and bytes of what rests. No method ever waits."""
 
     def __init__(self) -> None:
-        self._entries: dict[SessionKey, _Entry] = {}
+        self._entries: dict[SessionKey, _Entry | bytes] = {}
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""
         if key in self._entries:
             return False
-        self._entries[key] = _Entry(checkpoint)
+        self._entries[key] = _Entry(StoredSession(checkpoint))
         return True
 
     async def append(
         self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None = None
     ) -> None:
         """As `Store.append`."""
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         if entry is None or entry.fence != fence:
             raise Fenced(f"session {key.id!r} was changed or deleted elsewhere: read it and send the edits anew")
         entry.fence = Fence(fence.incarnation, record.revision)
@@ -44,15 +45,27 @@ class MemoryStore:
 
     async def load(self, key: SessionKey) -> StoredSession | None:
         """As `Store.load`."""
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         return None if entry is None else StoredSession(entry.checkpoint, tuple(entry.records))
+
+    def rest(self, key: SessionKey) -> None:
+        """As `Store.rest`: what is kept of the session becomes one piece of bytes."""
+        entry = self._entries.get(key)
+        if isinstance(entry, _Entry):
+            self._entries[key] = pack(StoredSession(entry.checkpoint, tuple(entry.records)))
 
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         if entry is not None and entry.fence.incarnation == incarnation:
             del self._entries[key]
 
     async def close(self) -> None:
         """As `Store.close`."""
         self._entries.clear()
+
+    def _entry(self, key: SessionKey) -> _Entry | None:
+        entry = self._entries.get(key)
+        if isinstance(entry, bytes):
+            entry = self._entries[key] = _Entry(unpack(entry))
+        return entry

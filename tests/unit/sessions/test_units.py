@@ -15,13 +15,13 @@ from tests.unit.sessions.strategies import offsets, texts, units
 
 @given(texts, units)
 def test_a_text_measures_what_its_characters_add_up_to(text: str, unit: Units) -> None:
-    assert measure(text).count(unit) == NaiveText.of(text).length(unit)
+    assert measure(text).count_in(unit) == NaiveText.of(text).length(unit)
 
 
 @given(texts, texts)
 def test_extents_add_and_subtract_as_texts_are_joined_and_cut(first: str, second: str) -> None:
-    assert measure(first) + measure(second) == measure(first + second)
-    assert measure(first + second) - measure(second) == measure(first)
+    assert measure(first).plus(measure(second)) == measure(first + second)
+    assert measure(first + second).less(measure(second)) == measure(first)
     assert measure("") == Extent()
 
 

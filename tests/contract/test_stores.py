@@ -72,6 +72,28 @@ async def test_a_checkpoint_replaces_everything_before_it(store: Store) -> None:
     assert await store.load(KEY) == StoredSession(newer, (_record(4),))
 
 
+async def test_what_nobody_asks_for_is_loaded_and_written_as_ever(store: Store) -> None:
+    store.rest(KEY)
+    assert await store.load(KEY) is None
+    newer = Checkpoint(7, 3, "model", b"creation", "éé", 1, (_record(2).known, _record(3).known), (_record(3),))
+    await store.create(KEY, _checkpoint())
+    store.rest(KEY)
+    await store.append(KEY, Fence(7, 1), _record(2))
+    store.rest(KEY)
+    await store.append(KEY, Fence(7, 2), _record(3), newer)
+    store.rest(KEY)
+    await store.append(KEY, Fence(7, 3), _record(4))
+    store.rest(KEY)
+    assert not await store.create(KEY, _checkpoint(incarnation=8))
+    with pytest.raises(Fenced):
+        await store.append(KEY, Fence(7, 3), _record(4))
+    store.rest(KEY)
+    assert await store.load(KEY) == StoredSession(newer, (_record(4),))
+    store.rest(KEY)
+    await store.delete(KEY, 7)
+    assert await store.load(KEY) is None
+
+
 @pytest.mark.parametrize("fence", [Fence(7, 1), Fence(7, 3), Fence(8, 2), Fence(6, 1)])
 async def test_a_write_based_on_anything_but_the_newest_is_fenced_and_changes_nothing(
     store: Store, fence: Fence

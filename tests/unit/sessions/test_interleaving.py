@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.errors import CarouselError, NotFound, Unavailable
 from service.sessions.commands import CreateSession, DeleteSession, EditSession, GetSession, Insert, SessionId
+from service.sessions.limits import Limits
 from tests.unit.sessions.rooms import TENANT, Room
 from tests.unit.sessions.waiting_store import Running, WaitingStore
 
@@ -28,14 +29,14 @@ def _choose(data: st.DataObject, running: list[Running]) -> Running:
     return data.draw(st.sampled_from(waiting))
 
 
-def _start(room: Room, what: int, index: int) -> Running:
+def _start(room: Room, what: int, index: int, name: SessionId = SESSION) -> Running:
     sessions = room.sessions
     choices: list[Callable[[], Running]] = [
-        lambda: Running(sessions.create(TENANT, CreateSession("a", SESSION))),
-        lambda: Running(sessions.commit(TENANT, EditSession(SESSION, 1, (Insert(f"<{index}>"),)))),
-        lambda: Running(sessions.commit(TENANT, EditSession(SESSION, 2, (Insert(f"<{index}>"),)))),
-        lambda: Running(sessions.get(TENANT, GetSession(SESSION))),
-        lambda: Running(sessions.delete(TENANT, DeleteSession(SESSION))),
+        lambda: Running(sessions.create(TENANT, CreateSession("a", name))),
+        lambda: Running(sessions.commit(TENANT, EditSession(name, 1, (Insert(f"<{index}>"),)))),
+        lambda: Running(sessions.commit(TENANT, EditSession(name, 2, (Insert(f"<{index}>"),)))),
+        lambda: Running(sessions.get(TENANT, GetSession(name))),
+        lambda: Running(sessions.delete(TENANT, DeleteSession(name))),
     ]
     return choices[what]()
 
@@ -69,6 +70,34 @@ def test_whatever_overlaps_the_sessions_held_are_those_of_the_store_with_a_path_
         ]
         _finish(read)
         assert read[0].result == read[1].result is not None
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1)), min_size=2, max_size=12), st.data())
+def test_whatever_overlaps_with_rests_the_sessions_held_are_those_of_the_store_with_a_path_each(
+    requests: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    store = WaitingStore(lambda: data.draw(st.integers(0, 5)) == 0)
+    room = Room(Limits(max_awake=1), store)
+    names = [SessionId("s"), SessionId("other")]
+    for name in names:
+        _finish([Running(room.sessions.create(TENANT, CreateSession("a", name)))])
+    running: list[Running] = []
+    for index, (what, who) in enumerate(requests):
+        running.append(_start(room, what, index, names[who]))
+        running[-1].step()
+        while data.draw(st.booleans()) and not all(request.done for request in running):
+            _choose(data, running).step()
+    _finish(running)
+
+    assert len(room.suggester.paths) == room.sessions.held
+    for name in names:
+        read = [
+            Running(reader.sessions.get(TENANT, GetSession(name, include_text=True)))
+            for reader in (room, Room(store=store))
+        ]
+        _finish(read)
+        assert read[0].result == read[1].result
+    assert len(room.suggester.paths) == room.sessions.held
 
 
 @given(st.integers(1, 2), st.data())

@@ -1,7 +1,7 @@
 """Sessions under everything that can happen to them at once, against the naive model.
 
 One client types into one session: edits that can be done and edits that cannot, repeated and stale requests, undo,
-accepted suggestions, an engine that refuses or fails, and restarts from the store.
+accepted suggestions, an engine that refuses or fails, rests, and restarts from the store.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from service.sessions.commands import (
     Units,
 )
 from service.sessions.edits import PlainEdit
+from service.sessions.limits import Limits
 from tests.unit.sessions.naive import NaiveRefusal, NaiveText
 from tests.unit.sessions.rooms import Room
 from tests.unit.sessions.strategies import edits, edits_with_surrogates, texts, units
@@ -46,7 +47,8 @@ class Sent:
 class SessionMachine(RuleBasedStateMachine):
     @initialize(text=texts)
     def create(self, text: str) -> None:
-        self.room = Room()
+        self.room = Room(Limits(max_awake=1))
+        self.neighbour = self.room.create("", "neighbour", model="second").id
         self.naive = NaiveText.of(text)
         self.session: SessionId = self.room.create(text, "s").id
         self.revision = 1
@@ -162,10 +164,14 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule()
     def restart_from_the_store(self) -> None:
-        self.room = Room(store=self.room.store)
+        self.room = Room(Limits(max_awake=1), store=self.room.store)
         self.room.get(self.session)
         self.suggestions = ()
         self.engine_knows = False
+
+    @rule()
+    def rest_while_the_neighbour_is_asked_for(self) -> None:
+        self.room.get(self.neighbour)
 
     @invariant()
     def the_session_is_what_the_naive_model_is(self) -> None:

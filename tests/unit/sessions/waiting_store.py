@@ -61,10 +61,12 @@ class Running:
     def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
         self._coroutine = coroutine
         self.done = False
+        self.steps = 0
         self.result: object = None
         self.error: Exception | None = None
 
     def step(self) -> None:
+        self.steps += 1
         try:
             self._coroutine.send(None)
         except StopIteration as finished:

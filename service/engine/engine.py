@@ -149,6 +149,7 @@ class Engine:
         self._speaking: dict[CompleteTask, None] = {}
         self._outbox: Delivery = []
         self._ended = self._ended_asking = 0
+        self._moved_held = self._moved_computed = 0
         self._start, self._start_distribution = _feed_start(model)
         self._thread = threading.Thread(target=self._run, name="carousel-engine", daemon=True)
 
@@ -429,8 +430,7 @@ class Engine:
                 self._admission.answered(task.steps_asked_for)
             self._finish(task, done.value)
         finally:
-            if held:
-                self._observer.lookups("held", held)
+            self._tree.visits += held
             if isinstance(task, CompleteTask) and task.said.due:
                 self._speaking[task] = None
 
@@ -442,7 +442,8 @@ class Engine:
             case AdvanceTask():
                 moved = self._tree.depth(task.path.node) - task.began_at
                 if moved > 0:
-                    self._observer.moved(held=max(moved - task.awaited, 0), computed=min(task.awaited, moved))
+                    self._moved_held += max(moved - task.awaited, 0)
+                    self._moved_computed += min(task.awaited, moved)
                 task.path.task = None
             case CompleteTask():
                 self._speaking.pop(task, None)
@@ -478,6 +479,7 @@ class Engine:
             if text := task.said.take():
                 self._outbox.append((task.answer, Piece(text, steps=task.steps)))
         self._speaking.clear()
+        self._report()
         if not self._outbox:
             return
         outbox, self._outbox = self._outbox, []
@@ -488,6 +490,15 @@ class Engine:
             self._asking -= ended_asking
         self._rate.answered(ended, self._clock())
         self._deliver(outbox)
+
+    def _report(self) -> None:
+        """Tell what was walked and where texts moved, once a tick."""
+        if self._moved_held or self._moved_computed:
+            self._observer.moved(held=self._moved_held, computed=self._moved_computed)
+            self._moved_held = self._moved_computed = 0
+        if self._tree.visits:
+            self._observer.lookups("held", self._tree.visits)
+            self._tree.visits = 0
 
 
 def _feed_start(model: StepModel) -> tuple[StepResult, NDArray[np.float32]]:

@@ -64,6 +64,8 @@ class StateTree:
     A node is *pinned* while running work reads it or stands on it, and *occupied* while a path (a session's place)
     stands on it. Pinned nodes are never dropped. An occupied one may be, as the last resort: its path then stands on
     the parent and `displaced` says so.
+
+    `visits` counts the nodes that were walked over because they were held; whoever reads it may set it back.
     """
 
     def __init__(self, shapes: Sequence[StateShape], top_k: int, config: TreeConfig) -> None:
@@ -113,6 +115,7 @@ class StateTree:
         self._roots: dict[str, Node] = {}
         self._scope_of_root: dict[Node, str] = {}
         self._now = 1
+        self.visits = 0
         self.displaced: list[tuple[Node, Node]] = []
         # What the last look at all rows found worth dropping, best first, and when each was used last then.
         self._to_drop: Nodes = np.empty(0, np.int32)
@@ -149,6 +152,7 @@ class StateTree:
         child = self.child(node, token)
         if child is not None:
             self._used_of[child] = self._now
+            self.visits += 1
         return child
 
     def hop(self, node: Node, tokens: bytes) -> Node | None:
@@ -225,6 +229,7 @@ class StateTree:
             nodes.append(node)
             tokens.append(token_of[node])
             log_probabilities.append(log_probability)
+        self.visits += len(nodes)
         return Way(nodes, bytes(tokens), log_probabilities)
 
     # -- growing ------------------------------------------------------------------------------------------------

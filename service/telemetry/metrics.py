@@ -128,11 +128,19 @@ class RequestMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        # Every keystroke counts here, and finding a metric's child by its labels costs more than counting.
+        self._children: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def request(self, facade: str, operation: str, code: str, seconds: float) -> None:
         """Count one request or one edit of a stream."""
-        self._metrics.requests.labels(facade, operation, code).inc()
-        self._metrics.request_duration.labels(facade, operation).observe(seconds)
+        children = self._children.get((facade, operation, code))
+        if children is None:
+            requests = self._metrics.requests.labels(facade, operation, code)
+            children = requests, self._metrics.request_duration.labels(facade, operation)
+            self._children[facade, operation, code] = children
+        requests, duration = children
+        requests.inc()
+        duration.observe(seconds)
 
 
 class MetricsServer(Protocol):

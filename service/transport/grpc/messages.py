@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -68,10 +69,10 @@ def decode(kind: type[_M], data: bytes) -> _M:
     except DecodeError as error:
         raise InvalidArgument("message", f"not a valid {kind.__name__}; strings must be UTF-8") from error
     size = message.ByteSize()
-    unknown = UnknownFieldSet(message)
-    number = unknown[0].field_number if len(unknown) else None
     message.DiscardUnknownFields()  # by size, because this finds them at any depth
     if message.ByteSize() != size:
+        unknown = UnknownFieldSet(kind.FromString(data))
+        number = unknown[0].field_number if len(unknown) else None
         where = f"unknown field {number}" if number is not None else "an unknown field inside one of its fields"
         raise InvalidArgument("message", f"{kind.__name__} has {where}; the server's protocol is older than yours")
     return message
@@ -247,6 +248,7 @@ def session(view: SessionView) -> pb.Session:
     )
 
 
+@lru_cache(maxsize=64)  # a few models; it stands in every acknowledgement
 def _model(model: ModelIdentity) -> pb.Model:
     return pb.Model(name=model.name, digest=model.digest, numerics_id=model.numerics_id)
 

@@ -17,7 +17,6 @@ import structlog
 
 from service.errors import CarouselError, InvalidArgument, Unavailable
 from service.sessions.answers import Committed
-from service.sessions.commands import Suggested
 from service.sessions.service import Sessions
 from service.transport.grpc import messages
 from service.transport.grpc.calls import Call, Context
@@ -73,13 +72,19 @@ class Typing:
 
 
 class _Stream:
+    """Three tasks while it is open, one reading, one answering, one waiting for the end, and one for each suggestion.
+
+    They write by turns: gRPC takes one message of a call at a time.
+    """
+
     def __init__(self, typing: Typing, requests: Requests, call: Call, context: Context) -> None:
         self._typing, self._requests, self._call, self._context = typing, requests, call, context
         self._accepted: asyncio.Queue[_Accepted | None] = asyncio.Queue(_MAX_UNANSWERED)
         self._session = ""
         self._bound = False
         self._writing = asyncio.Lock()
-        self._pending: asyncio.Task[Suggested | None] | None = None
+        self._suggesting: asyncio.Task[None] | None = None
+        self._telling = False  # the newest suggestions are on their way out: they are not taken back
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -90,8 +95,8 @@ class _Stream:
                 if committed is not None:
                     self._overtake()
                     if committed.wants_suggestions:
-                        pending = self._pending = tasks.create_task(committed.suggestions())
-                        tasks.create_task(self._suggest(accepted.edit_id or committed.edit_id or "", pending))
+                        edit_id = accepted.edit_id or committed.edit_id or ""
+                        self._suggesting = tasks.create_task(self._suggest(edit_id, committed))
             ending.cancel()
         if self._typing.lifecycle.draining:
             raise Unavailable("the server is shutting down; everything read was answered, go on elsewhere", 1.0)
@@ -135,7 +140,8 @@ class _Stream:
         try:
             if isinstance(accepted.commit, CarouselError):
                 raise accepted.commit
-            committed = await asyncio.shield(accepted.commit)
+            commit = accepted.commit  # begun before this turn of the loop, so it is done if it had nothing to wait for
+            committed = commit.result() if commit.done() else await asyncio.shield(commit)
             answer = messages.acknowledgement(accepted.edit_id or committed.edit_id or "", committed.view)
             self._bound = True
         except CarouselError as error:
@@ -150,15 +156,13 @@ class _Stream:
 
     def _overtake(self) -> None:
         """A newer edit is committed: what was being suggested for the older one is of no use."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+        if self._suggesting is not None and not self._telling:
+            self._suggesting.cancel()
+        self._suggesting, self._telling = None, False
 
-    async def _suggest(self, edit_id: str, pending: asyncio.Task[Suggested | None]) -> None:
-        await asyncio.wait([pending])
-        if pending.cancelled():
-            return
-        found = pending.result()
+    async def _suggest(self, edit_id: str, committed: Committed) -> None:
+        found = await committed.suggestions()
         async with self._writing:
-            if found is not None and self._pending is pending:  # not overtaken while it waited for its turn
+            if found is not None and self._suggesting is asyncio.current_task():  # not overtaken as it waited
+                self._telling = True
                 await self._context.write(messages.suggested(edit_id, found))

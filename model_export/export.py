@@ -14,7 +14,7 @@ from model_export.corpora import Document
 from model_export.errors import ExportError
 from model_export.evaluation import evaluate
 from model_export.graph_session import GraphSession
-from model_export.graphs import contract, fp32, int8
+from model_export.graphs import contract
 from model_export.isolation import check_steps_equal_chunks
 from model_export.parity import ParityResult, check_against_torch
 from model_export.state_dicts import TorchTensors
@@ -84,10 +84,7 @@ def export_tensors(
             f"the model has {weights.vocabulary_size} tokens, but a served model reads and predicts the {BYTES} bytes; "
             "give --vocab with the file that says which token is which byte"
         )
-    graphs: dict[Precision, model_folder.BuiltGraph] = {
-        "fp32": model_folder.built_graph("fp32", fp32.build(weights), fp32.states(weights)),
-        "int8": model_folder.built_graph("int8", int8.build(weights), int8.states(weights)),
-    }
+    graphs = model_folder.build_graphs(weights)
     parity = check_against_torch(tensors, graphs["fp32"].model, graphs["fp32"].entry)
     for graph in graphs.values():
         check_steps_equal_chunks(graph.model, graph.entry, weights.vocabulary_size)

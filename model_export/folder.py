@@ -11,7 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.model.manifest import MANIFEST_FILE, Graph, Manifest, Precision, StateTensor, read_graph, write_manifest
+from model_export.graphs import contract, fp32, int8
+from model_export.weights import LanguageModelWeights
+from service.model.manifest import (
+    MANIFEST_FILE,
+    Following,
+    Graph,
+    Manifest,
+    Precision,
+    StateTensor,
+    read_graph,
+    write_manifest,
+)
 
 GRAPH_FILES: Mapping[Precision, str] = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 
@@ -24,7 +35,14 @@ class BuiltGraph:
     entry: Graph
 
 
-def built_graph(precision: Precision, model: bytes, states: Sequence[StateTensor]) -> BuiltGraph:
+def built_graph(
+    precision: Precision,
+    model: bytes,
+    states: Sequence[StateTensor],
+    *,
+    single_step: str | None = None,
+    follow: Following | None = None,
+) -> BuiltGraph:
     """Describe a graph whose tensors have the names of the contract."""
     return BuiltGraph(
         model,
@@ -33,8 +51,24 @@ def built_graph(precision: Precision, model: bytes, states: Sequence[StateTensor
             sha256=hashlib.sha256(model).hexdigest(),
             bytes=len(model),
             states=tuple(states),
+            single_step=single_step,
+            follow=follow,
         ),
     )
+
+
+def build_graphs(weights: LanguageModelWeights) -> dict[Precision, BuiltGraph]:
+    """Both graphs of a model. Raises ExportError if the weights cannot be one."""
+    return {
+        "fp32": built_graph("fp32", fp32.build(weights), fp32.states(weights)),
+        "int8": built_graph(
+            "int8",
+            int8.build(weights),
+            int8.states(weights),
+            single_step=contract.SINGLE_STEP,
+            follow=int8.following(weights),
+        ),
+    }
 
 
 def model_name(text: str) -> str:

@@ -16,6 +16,9 @@ StateArrays = dict[str, NDArray[np.generic]]
 """States by the name of their input, each [rows, width]."""
 
 
+_TRUE = np.array([True])
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one chunk gave.
@@ -25,6 +28,15 @@ class Outcome:
     """
 
     log_probabilities: NDArray[np.float32]
+    top_log_probabilities: NDArray[np.float32]
+    top_tokens: NDArray[np.int64]
+    states: StateArrays
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What following gave after each step: [steps, rows, k] twice, best first, and the states [steps, rows, width]."""
+
     top_log_probabilities: NDArray[np.float32]
     top_tokens: NDArray[np.int64]
     states: StateArrays
@@ -47,10 +59,27 @@ class GraphSession:
         self, tokens: NDArray[np.int64], states: StateArrays, positions: Sequence[int] | NDArray[np.int64]
     ) -> Outcome:
         """Read a chunk, int64 [time, rows], and give the distributions after the tokens at `positions`."""
-        feeds = {self._graph.tokens: tokens, self._graph.positions: np.asarray(positions, np.int64), **states}
+        feeds = self._feeds(tokens, states, positions)
+        if len(tokens) == len(positions) == 1 and self._graph.single_step is not None:
+            feeds[self._graph.single_step] = _TRUE
         found = self._session.run(self._names, feeds)
         after = {state.input: value for state, value in zip(self._graph.states, found[3:], strict=True)}
         return Outcome(found[0], found[1], found[2], after)
+
+    def follow(self, tokens: NDArray[np.int64], states: StateArrays) -> Followed | None:
+        """Read int64 [steps, rows], feeding a row's likeliest token where one is negative; None if the graph cannot."""
+        following = self._graph.follow
+        if following is None:
+            return None
+        wanted = [self._graph.top_log_probabilities, self._graph.top_tokens, *following.states]
+        found = self._session.run(wanted, {**self._feeds(tokens, states, [-1]), following.flag: _TRUE})
+        after = {state.input: value for state, value in zip(self._graph.states, found[2:], strict=True)}
+        return Followed(found[0], found[1], after)
+
+    def _feeds(
+        self, tokens: NDArray[np.int64], states: StateArrays, positions: Sequence[int] | NDArray[np.int64]
+    ) -> StateArrays:
+        return {self._graph.tokens: tokens, self._graph.positions: np.asarray(positions, np.int64), **states}
 
 
 def open_session(model: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:

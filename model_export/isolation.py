@@ -12,12 +12,14 @@ from service.model.manifest import Graph
 STEPS = 24  # a difference in c may hide from the logits for some steps, so all states are compared after many
 ROW_COUNTS = 5
 MAX_ROWS = 70
+FREE = 0.6  # the share of the tokens that the graph chooses where it follows
 
 
 def check_steps_equal_chunks(model: bytes, graph: Graph, vocabulary_size: int, *, seed: int = 0) -> None:
     """Read random tokens one at a time, whole, and cut at random. Raises ParityError unless every bit agrees.
 
-    All probabilities, the top tokens and every state are compared, at random row counts, the first row also alone.
+    All probabilities, the top tokens and every state are compared, at random row counts, the first row also alone; and
+    where the graph follows its own choice, what it gave on the way with the steps that feed the same tokens.
     """
     session = GraphSession(model, graph)
     generator = np.random.default_rng(seed)
@@ -29,6 +31,24 @@ def check_steps_equal_chunks(model: bytes, graph: Graph, vocabulary_size: int, *
             _same_bits(steps, _read(session, tokens, cuts), f"{rows} rows, {STEPS} steps against chunks of {cuts}")
         alone = _read(session, np.ascontiguousarray(tokens[:, :1]), [STEPS])
         _same_bits(alone, _first_row(steps), f"the first of {rows} rows against itself alone")
+        _check_following(session, np.where(generator.random((STEPS, rows)) < FREE, -1, tokens))
+
+
+def _check_following(session: GraphSession, tokens: NDArray[np.int64]) -> None:
+    """Compare every step of `follow` with single steps; where a token is negative, the likeliest is fed."""
+    rows = tokens.shape[1]
+    tokens[0] = np.abs(tokens[0])
+    followed = session.follow(tokens, session.initial_states(rows))
+    if followed is None:
+        return
+    states = session.initial_states(rows)
+    likeliest = tokens[0]
+    for step, given in enumerate(tokens):
+        outcome = session.run(np.where(given < 0, likeliest, given)[None], states, [0])
+        states, likeliest = outcome.states, outcome.top_tokens[0, :, 0]
+        tops = followed.top_log_probabilities[step][None], followed.top_tokens[step][None]
+        found = Outcome(outcome.log_probabilities, *tops, {n: v[step] for n, v in followed.states.items()})
+        _same_bits(outcome, found, f"{rows} rows, step {step} of {len(tokens)} against following")
 
 
 def _read(session: GraphSession, tokens: NDArray[np.int64], cuts: list[int]) -> Outcome:

@@ -19,6 +19,7 @@ _ONNX_TYPES = {
     "uint8": TensorProto.UINT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
 }
 
 Dimensions = Sequence[int | str]
@@ -30,20 +31,28 @@ def tensor(name: str, dtype: str, dimensions: Dimensions) -> ValueInfoProto:
 
 
 class GraphBuilder:
-    """Collects the parts of one graph. Nodes keep the order in which they are added, which must be topological."""
+    """Collects the parts of one graph. Nodes keep the order in which they are added, which must be topological.
 
-    def __init__(self, constants: dict[str, TensorProto] | None = None) -> None:
+    A subgraph's builder shares the constants and has a prefix, because names must differ from those of all graphs.
+    """
+
+    def __init__(self, constants: dict[str, TensorProto] | None = None, prefix: str = "") -> None:
         self.nodes: list[NodeProto] = []
-        self._constants = {} if constants is None else constants
+        self.constants = {} if constants is None else constants
+        self._prefix = prefix
 
-    def body(self) -> GraphBuilder:
-        """A builder for a subgraph that shares this graph's constants."""
-        return GraphBuilder(self._constants)
+    def subgraph(self, name: str) -> GraphBuilder:
+        """A builder for a graph inside of this one."""
+        return GraphBuilder(self.constants, f"{self._prefix}{name}_")
+
+    def own(self, name: str) -> str:
+        """The name of a value of this graph, unlike that of any other graph's."""
+        return self._prefix + name
 
     def constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         """Add a constant under a name, once; returns the name."""
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
+        if name not in self.constants:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
         return name
 
     def integers(self, name: str, *values: int) -> str:
@@ -65,7 +74,7 @@ class GraphBuilder:
         with_constants: bool = True,
     ) -> GraphProto:
         """The graph of what was collected; a subgraph leaves the constants to the graph around it."""
-        constants = list(self._constants.values()) if with_constants else []
+        constants = list(self.constants.values()) if with_constants else []
         return helper.make_graph(self.nodes, name, list(inputs), list(outputs), constants)
 
 

@@ -15,6 +15,8 @@ POSITIONS = "positions"
 LOG_PROBABILITIES = "log_probabilities"
 TOP_LOG_PROBABILITIES = "top_log_probabilities"
 TOP_TOKENS = "top_tokens"
+SINGLE_STEP = "single_step"
+FOLLOW = "follow"
 TOP_K = 16
 
 
@@ -61,8 +63,30 @@ def outputs(states: Sequence[StateTensor], vocabulary_size: int) -> list[ValueIn
     return described + [tensor(state.output, state.dtype, ["rows", state.width]) for state in states]
 
 
+def followed_states(states: Sequence[StateTensor]) -> list[str]:
+    """The outputs that hold every step's states where the graph follows its own choice."""
+    return [f"{state.input}_steps" for state in states]
+
+
+def followed_outputs(states: Sequence[StateTensor]) -> list[ValueInfoProto]:
+    """[steps, rows, width] each; without steps where the graph does not follow."""
+    names = followed_states(states)
+    return [tensor(n, s.dtype, ["steps", "rows", s.width]) for n, s in zip(names, states, strict=True)]
+
+
+def add_flags(builder: GraphBuilder) -> list[ValueInfoProto]:
+    """The inputs that choose how the graph runs. They may be left out: then it reads any chunk."""
+    for name in (SINGLE_STEP, FOLLOW):
+        builder.constant(name, np.array([False]))
+    return [tensor(name, "bool", [1]) for name in (SINGLE_STEP, FOLLOW)]
+
+
 def add_distribution(builder: GraphBuilder, logits: str, vocabulary_size: int) -> None:
-    """Append log-softmax and the likeliest tokens (ties by the smaller token, as ONNX's TopK promises)."""
-    builder.add("LogSoftmax", [logits], LOG_PROBABILITIES, axis=-1)
+    """Append log-softmax and the likeliest tokens (ties by the smaller token, as ONNX's TopK promises).
+
+    The three results have the builder's own names for those of the contract.
+    """
+    probabilities, top, tokens = map(builder.own, (LOG_PROBABILITIES, TOP_LOG_PROBABILITIES, TOP_TOKENS))
+    builder.add("LogSoftmax", [logits], probabilities, axis=-1)
     k = builder.constant("top_k", np.array([top_k(vocabulary_size)], np.int64))
-    builder.add("TopK", [LOG_PROBABILITIES, k], [TOP_LOG_PROBABILITIES, TOP_TOKENS], axis=-1)
+    builder.add("TopK", [probabilities, k], [top, tokens], axis=-1)

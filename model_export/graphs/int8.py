@@ -8,22 +8,23 @@ change bits.
 
 Layer 0 reads tokens, so its input product and bias are a table of one float32 row per token, gathered.
 
-Layer by layer, the input product of all the chunk's tokens is computed at once; then a `Scan` over the tokens adds the
-recurrent product to it in int32, before the one Cast. A chunk of one token runs the same nodes, so a step and a chunk
-compute the same sums, and one graph serves both. docs/decisions/003-graphs.md has the measurements.
+One file runs in three ways, the branches of two `If` nodes (`int8_branches.py`): a single step, several steps of which
+some feed the graph's own choice, and a chunk of any length, which is what a caller gets who sets neither flag. The
+branches share the weights and compute the same sums, so they give the same bits. docs/decisions/003-graphs.md has the
+measurements.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from onnx import GraphProto, TensorProto
 
 from model_export.errors import ExportError
 from model_export.graphs import contract
-from model_export.graphs.building import GraphBuilder, serialize, tensor
+from model_export.graphs.building import GraphBuilder, serialize
+from model_export.graphs.int8_branches import Branch, add_choice, add_chunk, add_follow, add_single_step
 from model_export.graphs.quantization import HIDDEN_STEPS, QuantizedMatrix, quantize
 from model_export.weights import Array, LanguageModelWeights
-from service.model.manifest import StateTensor
+from service.model.manifest import Following, StateTensor
 
 ZERO_POINT = 128
 
@@ -42,18 +43,27 @@ def states(weights: LanguageModelWeights) -> tuple[StateTensor, ...]:
     return contract.lstm_states(units, hidden="uint8", initial_hidden=ZERO_POINT)
 
 
+def following(weights: LanguageModelWeights) -> Following:
+    """How a caller has the graph feed its own choice."""
+    return Following(flag=contract.FOLLOW, states=tuple(contract.followed_states(states(weights))))
+
+
 def build(weights: LanguageModelWeights) -> bytes:
     """The model file for these weights. Raises ExportError if they cannot be a model."""
     weights.check()
     builder = GraphBuilder()
+    flags = contract.add_flags(builder)
     _add_constants(builder, weights)
-    hidden = _add_layers(builder, weights)
-    wanted = builder.add("Gather", [hidden, contract.POSITIONS], "wanted", axis=0)  # uint8 [n, rows, units]
-    sums = builder.add("MatMulInteger", [wanted, "head_weight", "h_zero"], "logit_sums")
-    logits = _add_scaled(builder, sums, "head", "head_bias", "logits")
-    contract.add_distribution(builder, logits, weights.vocabulary_size)
     tensors = states(weights)
-    graph = builder.graph("lstm_int8", contract.inputs(tensors), contract.outputs(tensors, weights.vocabulary_size))
+    described = contract.outputs(tensors, weights.vocabulary_size) + contract.followed_outputs(tensors)
+    names = ("single_step", "follow", "chunk", "several")
+    step, follow, chunk, several = (Branch(builder, name, weights, described) for name in names)
+    add_single_step(step, tensors)
+    add_follow(follow, tensors)
+    add_chunk(chunk, tensors)
+    add_choice(several, contract.FOLLOW, follow, chunk)
+    add_choice(builder, contract.SINGLE_STEP, step, several)
+    graph = builder.graph("lstm_int8", contract.inputs(tensors) + flags, described)
     return serialize(graph, "Byte-level LSTM language model, int8 weights, fixed-scale h. Gate order i, o, f, c.")
 
 
@@ -65,83 +75,17 @@ def _add_constants(builder: GraphBuilder, weights: LanguageModelWeights) -> None
     builder.constant("h_scale", np.array(1 / HIDDEN_STEPS, np.float32))
     builder.constant("h_zero", np.array(ZERO_POINT, np.uint8))
     for number, layer in enumerate(weights.layers):
-        builder.integers(f"gates_{layer.units}", 3 * layer.units, layer.units)
         if number == 0:
-            _add_matrix(builder, "layer0", "_from_self", quantize(layer.recurrent))
+            _add_matrix(builder, "layer0", quantize(layer.recurrent))
             continue
-        both = quantize(np.concatenate([layer.inputs, layer.recurrent], axis=1))  # one scale, so that sums can be added
-        below = layer.inputs.shape[1]
-        builder.constant(f"layer{number}_weight_from_below", both.values[:below])
-        builder.constant(f"layer{number}_weight_from_self", both.values[below:])
-        builder.constant(f"layer{number}_scale", both.product_scale)
+        both = np.concatenate([layer.inputs, layer.recurrent], axis=1)  # one scale, so that sums can be added
+        _add_matrix(builder, f"layer{number}", quantize(both))
         builder.constant(f"layer{number}_bias", layer.bias)
-    _add_matrix(builder, "head", "", quantize(weights.head))
+    _add_matrix(builder, "head", quantize(weights.head))
     builder.constant("head_bias", weights.head_bias)
 
 
-def _add_matrix(builder: GraphBuilder, name: str, part: str, matrix: QuantizedMatrix) -> None:
-    builder.constant(f"{name}_weight{part}", matrix.values)
+def _add_matrix(builder: GraphBuilder, name: str, matrix: QuantizedMatrix) -> None:
+    """int8 [outputs, inputs]: each branch turns it over for itself, see `BranchBuilder.weight`."""
+    builder.constant(f"{name}_weight", matrix.values.T)
     builder.constant(f"{name}_scale", matrix.product_scale)
-
-
-def _add_scaled(builder: GraphBuilder, sums: str, name: str, addend: str, output: str) -> str:
-    """int32 sums -> float32, scaled, plus the addend."""
-    real = builder.add("Cast", [sums], f"{output}_real", to=TensorProto.FLOAT)
-    scaled = builder.add("Mul", [real, f"{name}_scale"], f"{output}_scaled")
-    return builder.add("Add", [scaled, addend], output)
-
-
-def _add_layers(builder: GraphBuilder, weights: LanguageModelWeights) -> str:
-    """Every layer over the whole chunk, to the next states; returns the top layer's h, uint8 [time, rows, units]."""
-    below = builder.add("Gather", ["token_table", contract.TOKENS], "layer0_from_below")
-    for number, layer in enumerate(weights.layers):
-        if number:
-            weight = f"layer{number}_weight_from_below"
-            below = builder.add("MatMulInteger", [below, weight, "h_zero"], f"layer{number}_from_below")
-        outputs = [f"h{number}_out", f"c{number}_out", f"layer{number}_hidden"]
-        body = _scan_body(builder, number, layer.units)
-        builder.add("Scan", [f"h{number}", f"c{number}", below], outputs, num_scan_inputs=1, body=body)
-        below = outputs[2]
-    return below
-
-
-def _scan_body(builder: GraphBuilder, number: int, units: int) -> GraphProto:
-    """One token of one layer: (h, c, what comes from below) -> (h, c, h)."""
-    body, name = builder.body(), f"scan{number}"
-    h, c, below = f"{name}_h", f"{name}_c", f"{name}_below"
-    own = body.add("MatMulInteger", [h, f"layer{number}_weight_from_self", "h_zero"], f"{name}_own_sums")
-    if number == 0:  # from below: the token's row of the table, float32
-        gates = _add_scaled(body, own, "layer0", below, f"{name}_gates")
-    else:  # from below: int32 sums, to be added before the Cast
-        sums = body.add("Add", [below, own], f"{name}_sums")
-        gates = _add_scaled(body, sums, f"layer{number}", f"layer{number}_bias", f"{name}_gates")
-    h_after, c_after = _add_cell(body, gates, c, units, name)
-    hidden = body.add("Identity", [h_after], f"{name}_hidden")
-    return body.graph(
-        name,
-        [
-            tensor(h, "uint8", ["rows", units]),
-            tensor(c, "float32", ["rows", units]),
-            tensor(below, "float32" if number == 0 else "int32", ["rows", 4 * units]),
-        ],
-        [
-            tensor(h_after, "uint8", ["rows", units]),
-            tensor(c_after, "float32", ["rows", units]),
-            tensor(hidden, "uint8", ["rows", units]),
-        ],
-        with_constants=False,
-    )
-
-
-def _add_cell(builder: GraphBuilder, gates: str, c: str, units: int, name: str) -> tuple[str, str]:
-    """c' = f * c + i * g, h' = o * tanh(c') (Gers et al. 2000); gates [rows, 4 * units] are i, o, f, g. h' is uint8."""
-    builder.add("Split", [gates, f"gates_{units}"], [f"{name}_iof", f"{name}_g"], axis=1)
-    builder.add("Sigmoid", [f"{name}_iof"], f"{name}_opened")
-    builder.add("Split", [f"{name}_opened"], [f"{name}_i", f"{name}_o", f"{name}_f"], axis=1, num_outputs=3)
-    candidate = builder.add("Tanh", [f"{name}_g"], f"{name}_candidate")
-    kept = builder.add("Mul", [f"{name}_f", c], f"{name}_kept")
-    written = builder.add("Mul", [f"{name}_i", candidate], f"{name}_written")
-    c_after = builder.add("Add", [kept, written], f"{name}_c_after")
-    squashed = builder.add("Tanh", [c_after], f"{name}_squashed")
-    h_real = builder.add("Mul", [f"{name}_o", squashed], f"{name}_h_real")
-    return builder.add("QuantizeLinear", [h_real, "h_scale", "h_zero"], f"{name}_h_after"), c_after

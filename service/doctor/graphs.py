@@ -10,9 +10,10 @@ import numpy as np
 from service.doctor.findings import Finding, Verdict
 from service.engine.ports import ModelError
 from service.model.manifest import Manifest, ModelFolderError, Precision, read_graph, read_manifest
+from service.runtime.extremes import feed_extremes
 from service.runtime.onnx_file import NotOnnx, OnnxSummary, summarize
 from service.runtime.onnx_model import WAY_OUT_OF_BATCH_DEPENDENCE, OnnxStepModel, load_model
-from service.runtime.promise import check_promise, draw_texts, feed_extremes, read_alone
+from service.runtime.promise import check_promise, draw_texts, read_alone
 
 THREADS = (1, 2)
 _LARGEST_DISTANCE = 0.1  # of int8's probabilities from fp32's; trained models have about 0.01

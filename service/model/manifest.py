@@ -37,9 +37,22 @@ class StateTensor(_Strict):
     initial: float
 
 
+class Following(_Strict):
+    """How a graph feeds its own choice. `flag`: bool [1], an input that may be left out, and then is false.
+
+    If it is true, a token below 0 stands for the likeliest after the step before, the outputs of top_log_probabilities
+    and top_tokens are those of every step, and `states` name the outputs with every step's states, [steps, rows,
+    width], in the order of the graph's states.
+    """
+
+    flag: str
+    states: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Graph(_Strict):
     """One ONNX file of the folder and the names of its tensors.
 
+    single_step: bool [1], an input that may be left out; true promises one token per row, and the graph is faster then.
     tokens: int64 [time, rows], time-major.  positions: int64 [n], the time steps whose distribution is wanted.
     log_probabilities: float32 [n, rows, vocabulary], natural log.  top_log_probabilities: float32 and top_tokens:
     int64, both [n, rows, top_k], best first, ties by the smaller token.
@@ -54,6 +67,8 @@ class Graph(_Strict):
     top_log_probabilities: str = "top_log_probabilities"
     top_tokens: str = "top_tokens"
     states: Annotated[tuple[StateTensor, ...], Field(min_length=1)]
+    single_step: str | None = None
+    follow: Following | None = None
     held_out_bits_per_byte: float | None = None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -20,12 +20,27 @@ from numpy.typing import NDArray
 from service.engine.following import follow_by_steps
 from service.engine.ports import FollowResult, ModelError, States, StateShape, StepResult
 from service.engine.requests import ModelIdentity
-from service.model.manifest import Graph, Manifest, ModelFolderError, Precision, StateTensor, read_graph, read_manifest
+from service.model.manifest import (
+    Following,
+    Graph,
+    Manifest,
+    ModelFolderError,
+    Precision,
+    StateTensor,
+    read_graph,
+    read_manifest,
+)
 from service.runtime.onnx_file import NotOnnx, OnnxSummary, summarize
 from service.runtime.promise import Alone, Difference, compare_in_batches, draw_texts, read_alone
 
 _DTYPES: dict[str, np.dtype[np.generic]] = {"float32": np.dtype(np.float32), "uint8": np.dtype(np.uint8)}
-_ORT_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
+_ORT_TYPES = {
+    "bool": "tensor(bool)",
+    "float32": "tensor(float)",
+    "int64": "tensor(int64)",
+    "uint8": "tensor(uint8)",
+}
+_TRUE = np.array([True])
 _PROBE_ROWS = 3
 _PROBE_SEED = 2000
 WAY_OUT_OF_BATCH_DEPENDENCE = (
@@ -59,19 +74,9 @@ class OnnxStepModel:
     def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
         """Feed a chunk to every row; see `engine.ports.StepModel`. Refuses states that lead to NaN, too."""
         graph = self._graph
-        feeds: dict[str, NDArray[np.generic]] = {
-            graph.tokens: tokens,
-            graph.positions: np.array([len(tokens) - 1], np.int64),
-        }
-        feeds.update((s.input, state) for s, state in zip(graph.states, states, strict=True))
         wanted = [*self.state_names, *self._heads, *([graph.log_probabilities] if all_probabilities else ())]
-        try:
-            outputs = self._session.run(wanted, feeds)
-        except Exception as error:  # onnxruntime's many errors have no base but this
-            raise ModelError(f"{graph.file} refused a batch of {tokens.shape} tokens: {error}") from error
+        outputs = self._run(wanted, tokens, states, graph.single_step if len(tokens) == 1 else None)
         after = len(self.state_names)
-        if not np.isfinite(outputs[after + 1]).all():  # only states that no text leads to can do this
-            raise ModelError(f"{graph.file}: log-probabilities of a batch of {tokens.shape} tokens are not finite")
         return StepResult(
             states=outputs[:after],
             top_tokens=outputs[after][0],
@@ -81,7 +86,32 @@ class OnnxStepModel:
 
     def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
         """Feed tokens, some of the model's own choice; see `engine.ports.StepModel`."""
-        return follow_by_steps(self, tokens, states)
+        following = self._graph.follow
+        if following is None:
+            return follow_by_steps(self, tokens, states)
+        outputs = self._run([*following.states, *self._heads], tokens, states, following.flag)
+        return FollowResult(states=outputs[:-2], top_tokens=outputs[-2], top_log_probabilities=outputs[-1])
+
+    def _run(
+        self, wanted: list[str], tokens: NDArray[np.int64], states: States, flag: str | None
+    ) -> list[NDArray[Any]]:
+        """One call of onnxruntime, with a flag set if one is named. Raises ModelError."""
+        graph = self._graph
+        feeds: dict[str, NDArray[np.generic]] = {
+            graph.tokens: tokens,
+            graph.positions: np.array([len(tokens) - 1], np.int64),
+        }
+        feeds.update((s.input, state) for s, state in zip(graph.states, states, strict=True))
+        if flag is not None:
+            feeds[flag] = _TRUE
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(wanted, feeds)
+        except Exception as error:  # onnxruntime's many errors have no base but this
+            raise ModelError(f"{graph.file} refused a batch of {tokens.shape} tokens: {error}") from error
+        log_probabilities = outputs[wanted.index(graph.top_log_probabilities)]
+        if not np.isfinite(log_probabilities).all():  # only states that no text leads to can do this
+            raise ModelError(f"{graph.file}: log-probabilities of a batch of {tokens.shape} tokens are not finite")
+        return outputs
 
     def initial_states(self, rows: int) -> list[NDArray[np.generic]]:
         """The states before the start token, one array [rows, width] per recurrent tensor."""
@@ -182,7 +212,7 @@ def _batch_dependence(graph: Graph, summary: OnnxSummary, difference: Difference
         raise ModelFolderError(
             f"{graph.file}: {difference}. Most likely manifest.json pairs the state tensors wrongly (check `states`: "
             "each output must be fed back to its own input); a graph whose chunks add in another order than its "
-            "steps does this, too. Export it again"
+            "steps, or that goes another way where it follows its own choice, does this, too. Export it again"
         )
     # The probe is short, and need not meet the rows that show what an operator does.
     shown = f"{difference}. " if difference else "a row depends on the batch. "
@@ -205,8 +235,23 @@ def _check_tensors(graph: Graph, manifest: Manifest, session: ort.InferenceSessi
     expected[graph.log_probabilities] = ("float32", manifest.vocabulary_size)
     expected[graph.top_log_probabilities] = ("float32", manifest.top_k)
     expected[graph.top_tokens] = ("int64", manifest.top_k)
+    if graph.follow is not None:
+        _check_following(graph, graph.follow)
+        expected |= {n: (s.dtype, s.width) for n, s in zip(graph.follow.states, graph.states, strict=True)}
     _compare(graph.file, "output", outputs, expected)
+    flags = [] if graph.single_step is None else [graph.single_step]
+    flags += [] if graph.follow is None else [graph.follow.flag]
+    optional = {tensor.name: tensor for tensor in session.get_overridable_initializers()}
+    _compare(graph.file, "optional input", optional, dict.fromkeys(flags, ("bool", 1)))
     _check_pairs(graph)
+
+
+def _check_following(graph: Graph, following: Following) -> None:
+    if len(following.states) != len(graph.states) or len(set(following.states)) != len(graph.states):
+        raise ModelFolderError(
+            f"manifest.json: follow: {len(graph.states)} states need as many outputs, each with a name of its own, "
+            f"not {', '.join(following.states)}"
+        )
 
 
 def _check_pairs(graph: Graph) -> None:
@@ -229,7 +274,7 @@ def _compare(file: str, kind: str, found: dict[str, ort.NodeArg], expected: dict
         tensor = found.get(name)
         if tensor is None:
             raise ModelFolderError(
-                f"{file} has no {kind} {name!r}, but manifest.json names it; it has {', '.join(found)}"
+                f"{file} has no {kind} {name!r}, but manifest.json names it; it has {', '.join(found) or 'none'}"
             )
         if tensor.type != _ORT_TYPES[dtype]:
             raise ModelFolderError(f"{file}: {kind} {name!r} is {tensor.type}, manifest.json says {dtype}")

@@ -1,9 +1,9 @@
 """The one promise, checked on any StepModel: a row's bits depend on its own tokens and start alone.
 
 Rows are read alone, one token at a time, and every state and distribution on the way is kept. Then the same rows are
-read together, in batches that change with every step and in chunks of every length, beside rows whose states are as
-extreme as they can be; and after each batch everything is compared, bit for bit. One piece of code serves the check
-at load, `carousel doctor` and the tests: only the effort differs.
+read together, in batches that change with every step, step by step, in chunks of every length and following the model's
+own choice, beside rows whose states are as extreme as they can be; and after each batch everything is compared, bit
+for bit. One piece of code serves the check at load, `carousel doctor` and the tests: only the effort differs.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import ModelError, States, StateShape, StepModel, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, States, StepModel, StepResult
+from service.runtime.extremes import limits
 
 STEPS = 24  # a difference in c can hide from the probabilities for some steps: h is rounded
 MAX_ROWS = 70
+FREE = 0.5  # the share of the tokens that are the model's own choice
 SIZES = (0.1, 1.0, 30.0, 1e30)  # of the values in a float state that is not the initial one
 _NAMES_OF_THE_HEAD = ("log-probabilities", "top log-probabilities", "top tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Rows to read: tokens int64 [steps, rows], and the states that they start from, one array [rows, width] each."""
+    """Rows to read: tokens int64 [steps, rows], and the states that they start from, one array [rows, width] each.
+
+    free: bool [steps, rows]; there the token is the likeliest after the step before, found when the row is read alone.
+    """
 
     tokens: NDArray[np.int64]
     states: States
+    free: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Difference:
     step: int
     on_neighbours: bool
     on_chunking: bool
+    on_following: bool
     largest: float
 
     def __str__(self) -> str:
@@ -72,7 +79,11 @@ class Difference:
         )
 
     def _causes(self) -> dict[str, bool]:
-        return {"the batch": self.on_neighbours, "the chunking": self.on_chunking}
+        return {
+            "the batch": self.on_neighbours,
+            "the chunking": self.on_chunking,
+            "whose choice it is fed": self.on_following,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +103,15 @@ NOTHING_COMPARED = PromiseResult(0, 0, None)
 
 
 def draw_texts(model: StepModel, rows: int, generator: np.random.Generator, *, steps: int = STEPS) -> Texts:
-    """Random tokens for `rows` rows; every second row starts as a session does, the others from random, huge states."""
+    """Random tokens for `rows` rows, half of them left to the model.
+
+    Every second row starts as a session does, the others from random, huge states.
+    """
     tokens = generator.integers(0, model.vocabulary_size, (steps, rows))
     tokens[0, ::2] = model.start_token
-    return Texts(tokens, _starts(model, rows, generator))
+    free = generator.random((steps, rows)) < FREE
+    free[0] = False
+    return Texts(tokens, _starts(model, rows, generator), free)
 
 
 def _starts(model: StepModel, rows: int, generator: np.random.Generator) -> list[NDArray[np.generic]]:
@@ -107,7 +123,7 @@ def _starts(model: StepModel, rows: int, generator: np.random.Generator) -> list
             sizes = generator.choice(SIZES, (others, 1))
             start[1::2] = generator.standard_normal((others, shape.width)) * sizes
         else:
-            low, high = _limits(shape.dtype)
+            low, high = limits(shape.dtype)
             drawn = generator.integers(low, high + 1, (others, shape.width))
             edges = generator.choice([low, high], (others, shape.width))
             start[1::2] = np.where(generator.random((others, 1)) < 0.5, drawn, edges)
@@ -119,16 +135,20 @@ def read_alone(model: StepModel, texts: Texts, names: Sequence[str] = ()) -> Alo
     """Read every row by itself, one token at a time. `names`: of the states, for messages. Raises ModelError."""
     steps, rows = texts.tokens.shape
     values: dict[str, NDArray[np.generic]] = {}
+    tokens = texts.tokens.copy()
     for row in range(rows):
         states: States = [state[row : row + 1] for state in texts.states]
+        likeliest = LIKELIEST
         for step in range(steps):
-            result = model.step(texts.tokens[step : step + 1, row : row + 1], states, all_probabilities=True)
-            states = result.states
+            if texts.free[step, row]:
+                tokens[step, row] = likeliest
+            result = model.step(tokens[step : step + 1, row : row + 1], states, all_probabilities=True)
+            states, likeliest = result.states, int(result.top_tokens[0, 0])
             for name, value in _parts(result, names).items():
                 if name not in values:
                     values[name] = np.empty((steps, rows, *value.shape[1:]), value.dtype)
                 values[name][step, row] = value[0]
-    return Alone(texts, values)
+    return Alone(Texts(tokens, texts.states, texts.free), values)
 
 
 def compare_in_batches(
@@ -136,38 +156,78 @@ def compare_in_batches(
 ) -> PromiseResult:
     """Read the same rows together, once, in batches and chunks drawn at random, as a server's sessions come and go.
 
+    Half of the batches are single steps, a quarter are chunks and a quarter follow the model's choice where it is free.
     Every row ends at the last token; rows of one batch stand at different tokens. Raises ModelError.
     """
-    tokens = alone.texts.tokens
-    steps, rows = tokens.shape
-    states = [np.array(state) for state in alone.texts.states]
-    names = [name for name in alone.values if name not in _NAMES_OF_THE_HEAD]
+    texts = alone.texts
+    steps, rows = texts.tokens.shape
+    states = [np.array(state) for state in texts.states]
     at = np.zeros(rows, np.int64)
     batches = compared = 0
     first: tuple[str, int, int, int] | None = None
     largest = 0.0
     while (left := steps - at).any():
-        chunk = 1 if generator.random() < 0.5 else int(generator.integers(1, left.max() + 1))
-        able = generator.permutation(np.flatnonzero(left >= chunk))
+        way = generator.choice(["step", "step", "chunk", "follow"])
+        length = 1 if way == "step" else int(generator.integers(1, left.max() + 1))
+        able = generator.permutation(np.flatnonzero(left >= length))
         chosen = able[: int(generator.integers(1, max_rows + 1))]
-        fed = tokens[at[chosen] + np.arange(chunk)[:, None], chosen]
-        result = model.step(fed, [state[chosen] for state in states], all_probabilities=True)
-        at[chosen] += chunk
-        for state, after in zip(states, result.states, strict=True):
+        places = at[chosen] + np.arange(length)[:, None]
+        given = [state[chosen] for state in states]
+        if way == "follow":
+            read = _follow(model, alone, places, chosen, given)
+        else:
+            read = _step(model, alone, places, chosen, given)
+        at[chosen] += length
+        for state, after in zip(states, read.after, strict=True):
             state[chosen] = after
         batches, compared = batches + 1, compared + len(chosen)
-        for name, found in _parts(result, names).items():
-            expected = alone.values[name][at[chosen] - 1, chosen]
+        for name, found in read.values.items():
+            expected = alone.values[name][read.places, chosen]
             if not same_bits(found, expected):
-                differing = np.flatnonzero([not same_bits(a, b) for a, b in zip(found, expected, strict=True)])
-                first = first or (name, len(chosen), chunk, int(at[chosen[differing[0]]]))
-                if name == _NAMES_OF_THE_HEAD[0]:
+                differing = next(zip(*np.nonzero(_differing(found, expected)), strict=True))
+                first = first or (name, len(chosen), length, int(read.places[differing[:2]]) + 1)
+                if found.dtype == np.float32 and name in _NAMES_OF_THE_HEAD:
                     largest = max(largest, float(np.abs(found.astype(np.float64) - expected).max()))
     if first is None:
         return PromiseResult(batches, compared, None)
-    name, batch_rows, chunk, step = first
-    causes = _depends_on_neighbours(model, alone), _depends_on_chunking(model, alone)
-    return PromiseResult(batches, compared, Difference(name, batch_rows, chunk, step, *causes, largest))
+    causes = (
+        _depends_on_neighbours(model, alone),
+        _depends_on_chunking(model, alone),
+        _depends_on_following(model, alone),
+    )
+    return PromiseResult(batches, compared, Difference(*first, *causes, largest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a batch gave: by name [steps, rows, ...], after the tokens at `places`, [steps, rows]; its last states."""
+
+    values: dict[str, NDArray[np.generic]]
+    places: NDArray[np.int64]
+    after: States
+
+
+def _step(
+    model: StepModel, alone: Alone, places: NDArray[np.int64], chosen: NDArray[np.int64], states: States
+) -> _Read:
+    result = model.step(alone.texts.tokens[places, chosen], states, all_probabilities=True)
+    values = {name: value[None] for name, value in _parts(result, _state_names(alone)).items()}
+    return _Read(values, places[-1:], result.states)
+
+
+def _follow(
+    model: StepModel, alone: Alone, places: NDArray[np.int64], chosen: NDArray[np.int64], states: States
+) -> _Read:
+    tokens = np.where(alone.texts.free[places, chosen], LIKELIEST, alone.texts.tokens[places, chosen])
+    tokens[0] = alone.texts.tokens[places[0], chosen]
+    result = model.follow(tokens, states)
+    return _Read(_parts(result, _state_names(alone)), places, [state[-1] for state in result.states])
+
+
+def _differing(found: NDArray[np.generic], expected: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where the bits differ, bool, of the arrays' shape."""
+    bits = np.dtype(f"u{found.dtype.itemsize}")
+    return np.asarray(np.ascontiguousarray(found).view(bits) != np.ascontiguousarray(expected).view(bits))
 
 
 def _depends_on_neighbours(model: StepModel, alone: Alone) -> bool:
@@ -192,6 +252,17 @@ def _depends_on_chunking(model: StepModel, alone: Alone) -> bool:
     return False
 
 
+def _depends_on_following(model: StepModel, alone: Alone) -> bool:
+    """Whether a row by itself that follows the model's choice goes another way than token by token."""
+    steps, rows = alone.texts.tokens.shape
+    for row in range(rows):
+        start = [state[row : row + 1] for state in alone.texts.states]
+        read = _follow(model, alone, np.arange(steps)[:, None], np.array([row]), start)
+        if not all(same_bits(value[:, 0], alone.values[name][:, row]) for name, value in read.values.items()):
+            return True
+    return False
+
+
 def check_promise(
     model: StepModel, *, rounds: int, names: Sequence[str] = (), seed: int = 0, rounds_a_text: int = 10
 ) -> PromiseResult:
@@ -210,59 +281,15 @@ def check_promise(
     return total
 
 
-def feed_extremes(model: StepModel) -> dict[str, str]:
-    """Step from states of 1e30, the largest floats, infinities and NaN, and integers at their ends, for STEPS steps.
-
-    Returns by case `harmless` (finite probabilities all the way) or `refused`; `NaN` would be a broken model.
-    """
-    return {name: _fed(model, value) for name, value in _EXTREMES.items()}
-
-
-_EXTREMES = {
-    "1e30": 1e30,
-    "-1e30": -1e30,
-    "largest": float(np.finfo(np.float32).max),
-    "infinity": np.inf,
-    "-infinity": -np.inf,
-    "NaN": np.nan,
-}
-
-
-def _fed(model: StepModel, value: float) -> str:
-    states: States = [_filled(shape, value) for shape in model.shapes]
-    for step in range(STEPS):
-        token = np.array([[step % model.vocabulary_size]], np.int64)
-        try:
-            result = model.step(token, states, all_probabilities=True)
-        except ModelError:
-            return "refused"
-        if not np.isfinite(result.log_probabilities if result.log_probabilities is not None else np.nan).all():
-            return "NaN"
-        states = result.states
-    return "harmless"
-
-
-def _filled(shape: StateShape, value: float) -> NDArray[np.generic]:
-    if np.issubdtype(shape.dtype, np.floating):
-        return np.full((1, shape.width), value).astype(shape.dtype)
-    low, high = _limits(shape.dtype)
-    return np.full((1, shape.width), high if value > 0 else low).astype(shape.dtype)
-
-
-def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
-    """The least and the largest value of an integer dtype."""
-    bits = 8 * dtype.itemsize
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
-
-
 def same_bits(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
     """Whether two arrays of one shape and dtype hold the same bits: 0.0 is not -0.0, and NaN is itself."""
     return one.tobytes() == other.tobytes()
 
 
-def _parts(result: StepResult, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Everything that a step gives, by name, each [rows, ...]."""
-    head = (result.log_probabilities, result.top_log_probabilities, result.top_tokens)
+def _parts(result: StepResult | FollowResult, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Everything that a step gives, by name, each [rows, ...], or that following gives, [steps, rows, ...]."""
+    everything = result.log_probabilities if isinstance(result, StepResult) else None
+    head = (everything, result.top_log_probabilities, result.top_tokens)
     parts: dict[str, NDArray[np.generic]] = {}
     for index, state in enumerate(result.states):
         parts[names[index] if names else f"state {index}"] = state

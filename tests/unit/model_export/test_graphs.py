@@ -28,9 +28,7 @@ BUILDERS = {"fp32": (fp32.build, fp32.states), "int8": (int8.build, int8.states)
 
 
 def _built(precision: str, config: LanguageModelConfig) -> folder.BuiltGraph:
-    build, states = BUILDERS[precision]
-    weights = tiny.tensors(config).weights()
-    return folder.built_graph("int8" if precision == "int8" else "fp32", build(weights), states(weights))
+    return folder.build_graphs(tiny.tensors(config).weights())["int8" if precision == "int8" else "fp32"]
 
 
 def _name(config: LanguageModelConfig) -> str:

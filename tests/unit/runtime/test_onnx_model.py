@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from model_export.folder import BuiltGraph, built_graph, write_folder
+from model_export.folder import build_graphs, built_graph, write_folder
 from model_export.graphs import contract, fp32, int8
 from model_export.graphs.building import GraphBuilder, serialize
 from model_export.weights import LanguageModelWeights, LstmLayer
@@ -40,10 +40,9 @@ def random_weights(layers: int = 2, seed: int = 0, scale: float = 2.0) -> Langua
 def write_model(folder: Path, *, states: tuple[StateTensor, ...] | None = None, weights: int = 0) -> Path:
     """A folder with both graphs of a random model; `states` replaces what the manifest says of fp32."""
     model = random_weights(seed=weights)
-    graphs: dict[Precision, BuiltGraph] = {
-        "fp32": built_graph("fp32", fp32.build(model), states or fp32.states(model)),
-        "int8": built_graph("int8", int8.build(model), int8.states(model)),
-    }
+    graphs = build_graphs(model)
+    if states is not None:
+        graphs["fp32"] = built_graph("fp32", graphs["fp32"].model, states)
     manifest = Manifest(name="tiny", top_k=16, graphs={name: built.entry for name, built in graphs.items()})
     write_folder(folder, manifest, graphs)
     return folder
@@ -193,10 +192,7 @@ def test_all_zero_rows_and_layers_give_right_answers(tmp_path: Path) -> None:
     some = first.recurrent.copy()
     some[::3] = 0
     model = replace(weights, layers=(replace(first, recurrent=some), zeros))
-    graphs: dict[Precision, BuiltGraph] = {
-        "fp32": built_graph("fp32", fp32.build(model), fp32.states(model)),
-        "int8": built_graph("int8", int8.build(model), int8.states(model)),
-    }
+    graphs = build_graphs(model)
     manifest = Manifest(name="tiny", top_k=16, graphs={name: built.entry for name, built in graphs.items()})
     write_folder(tmp_path / "m", manifest, graphs)
     tokens = np.random.default_rng(0).integers(0, 256, (24, 3))

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from service.engine.fake_model import FakeModel
-from service.engine.ports import ModelError, States, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ModelError, States, StepResult
 from service.model.manifest import Precision
+from service.runtime.extremes import feed_extremes
 from service.runtime.onnx_model import OnnxStepModel, load_model
 from service.runtime.promise import (
     STEPS,
@@ -19,7 +20,6 @@ from service.runtime.promise import (
     check_promise,
     compare_in_batches,
     draw_texts,
-    feed_extremes,
     read_alone,
 )
 from tests.unit.runtime.test_onnx_model import write_model
@@ -39,8 +39,21 @@ def test_our_graphs_keep_it_through_hundreds_of_batches(folder: Path, precision:
     assert found.batches > 200 and found.rows > 20 * 70
 
 
+class Counting(FakeModel):
+    """Counts following as one call of so many tokens, as it is in a graph that can."""
+
+    follows = 0
+
+    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+        before = len(self.calls)
+        result = super().follow(tokens, states)
+        self.calls[before:] = [tokens.shape]
+        self.follows += 1
+        return result
+
+
 def test_every_row_is_read_to_its_last_token_and_every_batch_is_counted() -> None:
-    model = FakeModel()
+    model = Counting()
     generator = np.random.default_rng(0)
     alone = read_alone(model, draw_texts(model, 9, generator))
     assert model.calls == [(1, 1)] * 9 * STEPS
@@ -50,10 +63,11 @@ def test_every_row_is_read_to_its_last_token_and_every_batch_is_counted() -> Non
     assert found.rows == sum(rows for _, rows in model.calls)
     assert sum(time * rows for time, rows in model.calls) == 9 * STEPS
     assert max(rows for _, rows in model.calls) <= 4 and len({time for time, _ in model.calls}) > 2
+    assert 0 < model.follows < len(model.calls)
 
 
 class Leaking(FakeModel):
-    """Its last state takes a little from all rows of the batch, or from the length of the chunk."""
+    """Its last state takes a little from all rows of the batch, from the length of the chunk, or from following."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -62,21 +76,31 @@ class Leaking(FakeModel):
     def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
         result = super().step(tokens, states, all_probabilities=all_probabilities)
         amount = len(states[1]) - 1 if self.kind == "batch" else len(tokens) - 1
-        leaked = np.asarray(result.states[1], np.float32) + np.float32(amount * 1e-6)
+        leaked = np.asarray(result.states[1], np.float32) + np.float32((self.kind != "follow") * amount * 1e-6)
+        return dataclasses.replace(result, states=[result.states[0], leaked])
+
+    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+        result = super().follow(tokens, states)
+        if self.kind != "follow":
+            return result
+        chosen = (tokens == LIKELIEST)[:, :, None]
+        leaked = np.asarray(result.states[1], np.float32) + chosen * np.float32(1e-6)
         return dataclasses.replace(result, states=[result.states[0], leaked])
 
 
-@pytest.mark.parametrize(("kind", "on_neighbours", "on_chunking"), [("batch", True, False), ("chunk", False, True)])
-def test_what_leaks_a_little_is_found_and_its_way_is_named(kind: str, on_neighbours: bool, on_chunking: bool) -> None:
+@pytest.mark.parametrize("kind", ["batch", "chunk", "follow"])
+def test_what_leaks_a_little_is_found_and_its_way_is_named(kind: str) -> None:
     found = check_promise(Leaking(kind), rounds=3, names=["h", "c"]).difference
     assert found is not None
     assert found.output == "c"
-    assert (found.on_neighbours, found.on_chunking) == (on_neighbours, on_chunking)
-    assert ("the batch" in str(found), "the chunking" in str(found)) == (on_neighbours, on_chunking)
+    causes = {"batch": found.on_neighbours, "chunk": found.on_chunking, "follow": found.on_following}
+    assert [cause for cause, depends in causes.items() if depends] == [kind]
+    words = {"batch": "the batch", "chunk": "the chunking", "follow": "whose choice it is fed"}
+    assert words[kind] in str(found)
 
 
 def test_a_difference_without_a_known_cause_still_says_where() -> None:
-    assert "the batches that it went through" in str(Difference("c", 3, 2, 1, False, False, 0.5))
+    assert "the batches that it went through" in str(Difference("c", 3, 2, 1, False, False, False, 0.5))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

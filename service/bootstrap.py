@@ -1,19 +1,25 @@
-"""Builds everything once, closes it in order, and runs it in one event loop until a signal comes."""
+"""Builds everything once, closes it in order, and runs it in one event loop until a signal comes.
+
+gRPC answers first; what the first keystroke does not need (REST, metrics, reflection) is imported on a thread while it
+is answered, and opened then. Connections to those ports wait meanwhile: they are listened on from the beginning.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
-import structlog
 import uvloop
 
 from service.bridge import EngineSuggester, LoopDelivery
@@ -24,30 +30,35 @@ from service.engine.running import RunBeside
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import BudgetTooSmall, TreeConfig
 from service.greeting import Addresses, greeting, reachable
-from service.runtime.onnx_model import load_model
+from service.loading import Loading, ModelFolderError
 from service.sessions.limits import Limits
 from service.sessions.service import Sessions
 from service.sessions.stores.memory import MemoryStore
 from service.settings import CapacityConfig, ListenConfig, Settings, TransportConfig
+from service.telemetry.late import LateEngineObserver, LateRequestObserver, LateStoreObserver
 from service.telemetry.logs import configure_logs
-from service.telemetry.metrics import EngineMetrics, Metrics, RequestMetrics, serve_metrics
 from service.telemetry.timed_store import TimedStore
 from service.transport.caller import TenantResolver
 from service.transport.grpc.server import GrpcServer
-from service.transport.http.app import create_app
-from service.transport.http.server import HttpServer
 from service.transport.lifecycle import Lifecycle
-from service.transport.listening import CannotListen, address
+from service.transport.listening import CannotListen, open_socket
+
+if TYPE_CHECKING:
+    from service.http_and_metrics import HttpAndMetrics
+    from service.telemetry.scraping import MetricsServer
 
 # How long a busy thread keeps the interpreter lock: at the default 5 ms the model loses most of its rate to it
 # (docs/decisions/007-transports.md).
 _SWITCH_INTERVAL_S = 0.0005
+# Shorter while libraries are imported beside the first keystrokes: these hand the lock over some dozen times each.
+_STARTING_SWITCH_INTERVAL_S = 0.00005
 _WARM_UP_TEXT = b"def main():\n    "
 _WARM_UP_SCOPE = "warm-up"  # a scope of its own: no session shares its states
+_HEAD_START_S = 0.1  # for the warm-up, before imports take turns with it at the interpreter
 
 
 class StartFailed(Exception):
-    """The server cannot start; the message names the flag to change."""
+    """The server cannot start; the message says what to change."""
 
 
 class Server:
@@ -68,8 +79,10 @@ class Server:
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
         self.lifecycle = Lifecycle()
-        self.metrics = Metrics()
-        self._observer = RequestMetrics(self.metrics)
+        self._metrics_server: MetricsServer | None = None
+        self._engine_observer = LateEngineObserver()
+        self._request_observer = LateRequestObserver()
+        self._store_observer = LateStoreObserver()
         self._tenants = TenantResolver(trust_header=transport.trust_tenant_header)
 
     async def start(self) -> Addresses:
@@ -86,27 +99,66 @@ class Server:
         await self._closing.aclose()
 
     async def _start(self) -> Addresses:
-        metrics_port = self._open_metrics()
+        listen = self._listen
+        metrics_socket = self._listen_on("--metrics-port", listen.metrics_port)
+        self._closing.push_async_callback(self._close_metrics)
+        http_socket = self._listen_on("--http-port", listen.http_port)
         suggester = self._open_engine()
         sessions = self._open_sessions(suggester)
         self._closing.push_async_callback(self._stop_facades)
         grpc, grpc_port = await self._open_grpc(sessions)
-        http_port = await self._open_http(sessions, f"http://{reachable(self._listen.host, metrics_port)}/metrics")
-        await _warm_up(suggester)
-        self.lifecycle.warmed()
-        await grpc.set_ready(True)
-        return Addresses(self._listen.host, grpc_port, http_port, metrics_port)
-
-    def _open_metrics(self) -> int:
-        listen, identity = self._listen, self._identity
+        warming = asyncio.create_task(_warm_up(suggester, grpc))
         try:
-            server = serve_metrics(self.metrics, listen.host, listen.metrics_port)
-        except OSError as error:
-            where = address(listen.host, listen.metrics_port)
-            raise StartFailed(_refused("--metrics-port", f"cannot listen on {where}: {error.strerror}")) from error
-        self._closing.push_async_callback(asyncio.to_thread, server.close)
-        self.metrics.model_info.labels(identity.name, identity.digest, identity.numerics_id).set(1)
-        return server.port
+            await asyncio.wait([warming], timeout=_HEAD_START_S)
+            await self._open_the_rest(sessions, suggester, http_socket, metrics_socket)
+            await warming
+        finally:
+            warming.cancel()
+        self.lifecycle.warmed()
+        await grpc.complete()
+        return Addresses(listen.host, grpc_port, _port(http_socket), _port(metrics_socket))
+
+    def _listen_on(self, flag: str, port: int) -> socket.socket:
+        """Connections wait from now on; what is not taken over is closed at the end."""
+        try:
+            opened = open_socket(self._listen.host, port)
+        except CannotListen as error:
+            raise StartFailed(_refused(flag, str(error))) from error
+        self._closing.callback(opened.close)
+        return opened
+
+    async def _close_metrics(self) -> None:
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.close)
+
+    async def _open_the_rest(
+        self,
+        sessions: Sessions,
+        suggester: EngineSuggester,
+        http_socket: socket.socket,
+        metrics_socket: socket.socket,
+    ) -> None:
+        rest = await asyncio.to_thread(self._prepare_the_rest, sessions, suggester, _port(metrics_socket))
+        self._metrics_server = rest.serve_metrics(metrics_socket)
+        self._engine_observer.open(rest.engine)
+        self._request_observer.open(rest.requests)
+        self._store_observer.open(rest.stores)
+        await rest.http.start(http_socket)
+        self._facades.append(rest.http.stop)
+
+    def _prepare_the_rest(self, sessions: Sessions, suggester: EngineSuggester, metrics_port: int) -> HttpAndMetrics:
+        from service.http_and_metrics import prepare
+
+        return prepare(
+            sessions,
+            lambda: suggester.waiting,
+            self._identity,
+            tenants=self._tenants,
+            lifecycle=self.lifecycle,
+            transport=self._transport,
+            metrics_url=f"http://{reachable(self._listen.host, metrics_port)}/metrics",
+            grace_s=self._grace_s,
+        )
 
     def _open_engine(self) -> EngineSuggester:
         loop = asyncio.get_running_loop()
@@ -121,7 +173,7 @@ class Server:
                 config,
                 deliver=LoopDelivery(loop),
                 clock=time.monotonic,
-                observer=EngineMetrics(self.metrics),
+                observer=self._engine_observer,
                 runner=RunBeside(),
             )
         except BudgetTooSmall as error:
@@ -134,7 +186,7 @@ class Server:
     def _open_sessions(self, suggester: EngineSuggester) -> Sessions:
         sessions = Sessions(
             {self._identity.name: suggester},
-            TimedStore(MemoryStore(), self.metrics.store_duration),
+            TimedStore(MemoryStore(), self._store_observer),
             new_id=lambda: secrets.token_hex(16),
             new_incarnation=lambda: secrets.randbits(63),
             limits=Limits(
@@ -143,7 +195,6 @@ class Server:
                 max_inserted_bytes=self._capacity.max_edit_bytes,
             ),
         )
-        self.metrics.read_on_scrape(sessions=lambda: sessions.held, waiting=lambda: suggester.waiting)
         self._closing.push_async_callback(sessions.close)
         return sessions
 
@@ -155,7 +206,7 @@ class Server:
         server = GrpcServer(
             sessions,
             tenants=self._tenants,
-            observer=self._observer,
+            observer=self._request_observer,
             lifecycle=self.lifecycle,
             max_request_bytes=self._transport.max_request_bytes,
         )
@@ -166,45 +217,25 @@ class Server:
         self._facades.append(partial(server.stop, self._grace_s))
         return server, port
 
-    async def _open_http(self, sessions: Sessions, metrics_url: str) -> int:
-        app = create_app(
-            sessions,
-            tenants=self._tenants,
-            lifecycle=self.lifecycle,
-            observer=self._observer,
-            metrics_url=metrics_url,
-            host=self._transport.host,
-            allowed_origins=self._transport.allowed_origins,
-            max_request_bytes=self._transport.max_request_bytes,
-        )
-        server = HttpServer(app, grace_s=self._grace_s)
-        try:
-            port = await server.start(self._listen.host, self._listen.http_port)
-        except CannotListen as error:
-            raise StartFailed(_refused("--http-port", str(error))) from error
-        self._facades.append(server.stop)
-        return port
 
+def serve(settings: Settings, loading: Loading) -> None:
+    """Serve the model that is being loaded until SIGTERM or SIGINT.
 
-def serve(settings: Settings) -> None:
-    """Serve the model of the settings until SIGTERM or SIGINT.
-
-    Raises StartFailed if a port cannot be opened, and ModelFolderError if the model cannot be served.
+    Raises StartFailed if a port cannot be opened or the model cannot be served.
     """
     configure_logs(settings.log().level, settings.log().format)
-    wanted = settings.model_to_load()
-    model = load_model(
-        wanted.folder,
-        wanted.precision or "auto",
-        wanted.threads,
-        allow_batch_dependent=wanted.allow_batch_dependent,
-    )
+    try:
+        model = loading.result()
+    except ModelFolderError as error:
+        raise StartFailed(str(error)) from error
     if model.batch_dependence is not None:
-        structlog.stdlib.get_logger("carousel").warning(
+        logging.getLogger("carousel").warning(
             "THE ROWS OF THIS MODEL DEPEND ON EACH OTHER: what one person types changes what another is shown",
-            model=model.identity.name,
-            found=model.batch_dependence,
-            way_out="serve a graph of `carousel export`, without --allow-batch-dependent",
+            extra={
+                "model": model.identity.name,
+                "found": model.batch_dependence,
+                "way_out": "serve a graph of `carousel export`, without --allow-batch-dependent",
+            },
         )
     run(settings, model, model.identity)
 
@@ -228,14 +259,15 @@ async def _run(server: Server, identity: ModelIdentity, *, banner: bool) -> None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, loop, ended)
+    sys.setswitchinterval(_STARTING_SWITCH_INTERVAL_S)
     addresses = await server.start()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    log = structlog.stdlib.get_logger("carousel")
+    gc.freeze()  # without a look at it first: that would hold everybody up for as long as dozens of keystrokes
+    gc.enable()
+    log = logging.getLogger("carousel")
     if banner:
         print(greeting(addresses, identity), file=sys.stderr, flush=True)
-    log.info("serving", **asdict(addresses), model=identity.name, digest=identity.digest)
+    log.info("serving", extra={**asdict(addresses), "model": identity.name, "digest": identity.digest})
     await ended.wait()
     log.info("draining")
     await server.stop()
@@ -249,11 +281,17 @@ def _end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
     ended.set()
 
 
-async def _warm_up(suggester: EngineSuggester) -> None:
-    """Run the model once the way that sessions will, so that the first caller does not pay for it."""
+async def _warm_up(suggester: EngineSuggester, grpc: GrpcServer) -> None:
+    """Run the model once the way that sessions will, so that the first caller need not pay for it."""
     path = suggester.open_path(_WARM_UP_SCOPE)
-    await suggester.advance(Advance(path, _WARM_UP_TEXT, suggest=SuggestSpec()))
+    await suggester.advance(Advance(path, _WARM_UP_TEXT, suggest=SuggestSpec(max_bytes=8)))
     suggester.close_path(path)
+    await grpc.set_ready()
+
+
+def _port(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
 
 
 def _refused(flag: str, reason: str) -> str:

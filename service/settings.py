@@ -5,28 +5,21 @@ Nothing else reads the environment. Each component gets its own small frozen con
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import ByteSize, Field, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from service.setting_kinds import Kind, one_of, origins, path, seconds, size, switch, text, whole
 
 ENVIRONMENT_PREFIX = "CAROUSEL_"
 MEMORY_STORE = "memory:"
 _SHIPPED_MODEL = Path("models") / "python"
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Bytes = Annotated[int, Field(ge=1)]
+_PORT = whole(0, 65535)
+
+T = TypeVar("T")
 
 
 def shipped_model() -> Path:
@@ -89,91 +82,85 @@ class LogConfig:
     format: Literal["auto", "json", "console"]
 
 
-class Settings(BaseSettings):
-    """What an operator may set. Every field is a flag of `carousel serve` and a CAROUSEL_* variable."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, protected_namespaces=()
-    )
-
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address that all ports listen on.")
-    grpc_port: Port = Field(default=50051, description="Port of gRPC; 0 lets the system choose.")
-    http_port: Port = Field(default=8000, description="Port of REST and its documentation; 0 lets the system choose.")
-    metrics_port: Port = Field(default=9464, description="Port of the Prometheus metrics; 0 lets the system choose.")
-    model: Path = Field(default_factory=shipped_model, description="The model folder to serve.")
-    precision: Literal["fp32", "int8"] | None = Field(
-        default=None, description="Which graph of the folder to serve; int8 where there is one by default."
-    )
-    threads: int = Field(default=1, ge=1, le=64, description="Threads of one model step.")
-    allow_batch_dependent: bool = Field(
-        default=False,
-        description="Serve a graph whose rows depend on each other: what one types changes what another is shown.",
-    )
-    store: str = Field(default=MEMORY_STORE, description="Where sessions are kept: memory:.")
-    api_keys_file: Path | None = Field(default=None, description="File of API keys.")
-    trust_tenant_header: bool = Field(
-        default=False, description="Believe x-carousel-tenant; only behind a gateway that has authenticated the caller."
-    )
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Web origins that may call the REST paths, separated by commas."
-    )
-    max_edit_bytes: Bytes = Field(default=64 * 1024, description="Largest edit, in bytes of UTF-8.")
-    max_session_bytes: Bytes = Field(default=1024 * 1024, description="Largest text of a session, in bytes of UTF-8.")
-    max_request_bytes: Bytes = Field(default=1024 * 1024, description="Largest request, in bytes.")
-    max_sessions: int = Field(default=10_000, ge=1, description="Most sessions that this process holds.")
-    state_budget: Annotated[ByteSize, Field(ge=1)] = Field(
-        default=ByteSize(256 << 20), description="Memory for states, in bytes or as 256MiB."
-    )
-    max_batch_rows: int = Field(default=64, ge=1, le=1024, description="Most rows that one model step takes.")
-    max_queued: int = Field(default=4096, ge=1, description="Most requests that wait for the engine.")
-    grace_s: float = Field(default=20.0, ge=0, le=3600, description="Seconds that calls in flight may take at the end.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="auto: readable on a terminal, JSON elsewhere."
-    )
-
-    @field_validator("allowed_origins", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            scheme, separator, rest = origin.partition("://")
-            if scheme not in ("http", "https") or not separator or not rest or "/" in rest or "*" in rest:
-                raise ValueError(f"{origin!r} is not an origin; write scheme and host, such as https://editor.example")
-        return value
-
-    @field_validator("store")
-    @classmethod
-    def _is_a_store(cls, value: str) -> str:
+def _store() -> Kind[str]:
+    def read(value: object) -> str:
         if value != MEMORY_STORE:
             raise ValueError(f"{value!r} is not a supported store; accepted: {MEMORY_STORE}")
-        return value
+        return MEMORY_STORE
 
-    @field_validator("api_keys_file")
-    @classmethod
-    def _no_keys(cls, value: Path | None) -> Path | None:
-        if value is not None:
-            # A server that ignored the file would be open to everyone while its operator believes it closed.
-            raise ValueError("API keys are not supported; leave it out and put a gateway that checks keys in front")
-        return value
+    return Kind("TEXT", read)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then the file named by --config; no file is read unless it was named."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+def _no_keys() -> Kind[Path]:
+    def read(value: object) -> Path:
+        # A server that ignored the file would be open to everyone while its operator believes it closed.
+        raise ValueError("API keys are not supported; leave it out and put a gateway that checks keys in front")
+
+    return Kind("PATH", read)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the command line and the documentation say of a setting; with `is_made`, its default is made at start."""
+
+    kind: Kind[Any]
+    description: str
+    default: Any
+    is_made: bool
+
+
+def _setting(kind: Kind[T], description: str, default: T) -> T:
+    made: T = field(default=default, metadata={"kind": kind, "description": description})
+    return made
+
+
+def _computed(kind: Kind[T], description: str, default: Callable[[], T]) -> T:
+    made: T = field(default_factory=default, metadata={"kind": kind, "description": description})
+    return made
+
+
+def _optional(kind: Kind[T], description: str) -> T | None:
+    return field(default=None, metadata={"kind": kind, "description": description})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may set. Every field is a flag of `carousel serve` and a CAROUSEL_* variable."""
+
+    host: str = _setting(text(), "Address that all ports listen on.", "127.0.0.1")
+    grpc_port: int = _setting(_PORT, "Port of gRPC; 0 lets the system choose.", 50051)
+    http_port: int = _setting(_PORT, "Port of REST and its documentation; 0 lets the system choose.", 8000)
+    metrics_port: int = _setting(_PORT, "Port of the Prometheus metrics; 0 lets the system choose.", 9464)
+    model: Path = _computed(path(), "The model folder to serve.", shipped_model)
+    precision: Literal["fp32", "int8"] | None = _optional(
+        one_of("fp32", "int8"), "Which graph of the folder to serve; int8 where there is one by default."
+    )
+    threads: int = _setting(whole(1, 64), "Threads of one model step.", 1)
+    allow_batch_dependent: bool = _setting(
+        switch(), "Serve a graph whose rows depend on each other: what one types changes what another is shown.", False
+    )
+    store: str = _setting(_store(), "Where sessions are kept: memory:.", MEMORY_STORE)
+    api_keys_file: Path | None = _optional(_no_keys(), "File of API keys.")
+    trust_tenant_header: bool = _setting(
+        switch(), "Believe x-carousel-tenant; only behind a gateway that has authenticated the caller.", False
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        origins(), "Web origins that may call the REST paths, separated by commas.", ()
+    )
+    max_edit_bytes: int = _setting(size(), "Largest edit, in bytes of UTF-8.", 64 * 1024)
+    max_session_bytes: int = _setting(size(), "Largest text of a session, in bytes of UTF-8.", 1024 * 1024)
+    max_request_bytes: int = _setting(size(), "Largest request, in bytes.", 1024 * 1024)
+    max_sessions: int = _setting(whole(1), "Most sessions that this process holds.", 10_000)
+    state_budget: int = _setting(size(), "Memory for states, in bytes or as 256MiB.", 256 << 20)
+    max_batch_rows: int = _setting(whole(1, 1024), "Most rows that one model step takes.", 64)
+    max_queued: int = _setting(whole(1), "Most requests that wait for the engine.", 4096)
+    grace_s: float = _setting(seconds(0, 3600), "Seconds that calls in flight may take at the end.", 20.0)
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        one_of("debug", "info", "warning", "error"), "Least level logged.", "info"
+    )
+    log_format: Literal["auto", "json", "console"] = _setting(
+        one_of("auto", "json", "console"), "auto: readable on a terminal, JSON elsewhere.", "auto"
+    )
 
     def listen(self) -> ListenConfig:
         """The part for the listeners."""
@@ -203,37 +190,53 @@ class Settings(BaseSettings):
         return LogConfig(self.log_level, self.log_format)
 
 
+SETTINGS: Mapping[str, About] = {
+    one.name: About(
+        one.metadata["kind"],
+        one.metadata["description"],
+        default=None if one.default is MISSING else one.default,
+        is_made=one.default_factory is not MISSING,
+    )
+    for one in fields(Settings)
+}
+
+
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """The settings of this process. `flags` holds only what was given on the command line.
 
     Raises SettingsError: one sentence that names the setting, the value's fault and the accepted form.
     """
-    source = _settings_from(config_file)
+    variables = {name: os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") for name in SETTINGS}
+    given = {**_file(config_file), **{name: value for name, value in variables.items() if value}, **flags}
+    return Settings(**{name: _read(name, value) for name, value in given.items()})
+
+
+def _read(name: str, value: object) -> Any:
+    if name not in SETTINGS:
+        raise SettingsError(f"{_spellings(name)}: there is no such setting")
     try:
-        return source(**flags)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"--config: {config_file} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        fault = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-        raise SettingsError(f"{_spellings(name)}: {fault.removeprefix('Value error, ')}") from error
+        return SETTINGS[name].kind.read(value)
+    except ValueError as error:
+        raise SettingsError(f"{_spellings(name)}: {error}") from error
 
 
-def _settings_from(config_file: Path | None) -> type[Settings]:
+def _file(config_file: Path | None) -> Mapping[str, Any]:
     if config_file is None:
-        return Settings
-    if not config_file.is_file():
-        raise SettingsError(f"--config: {config_file} is not a file")
+        return {}
+    import tomllib  # as difflib below: most starts name no file, and import what they need alone
 
-    class SettingsWithFile(Settings):
-        model_config = SettingsConfigDict(toml_file=config_file)
-
-    return SettingsWithFile
+    try:
+        return tomllib.loads(config_file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config: {config_file} is not a file") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise SettingsError(f"--config: {config_file} is not valid TOML: {error}") from error
 
 
 def _spellings(name: str) -> str:
-    if name not in Settings.model_fields:
-        close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    if name not in SETTINGS:
+        import difflib
+
+        close = difflib.get_close_matches(name, SETTINGS, n=1)
         return f"{name} (in the file)" + (f", perhaps {close[0]} is meant" if close else "")
     return f"{name} (--{name.replace('_', '-')}, {ENVIRONMENT_PREFIX}{name.upper()})"

@@ -23,19 +23,23 @@ class Utf8(enum.IntEnum):
     REJECT = 8
 
 
+# By state: the least and the greatest byte that go on, and where they lead.
+_WITHIN: Final = {
+    Utf8.ONE_MORE: (0x80, 0xBF, Utf8.COMPLETE),
+    Utf8.TWO_MORE: (0x80, 0xBF, Utf8.ONE_MORE),
+    Utf8.THREE_MORE: (0x80, 0xBF, Utf8.TWO_MORE),
+    Utf8.AFTER_E0: (0xA0, 0xBF, Utf8.ONE_MORE),
+    Utf8.AFTER_ED: (0x80, 0x9F, Utf8.ONE_MORE),
+    Utf8.AFTER_F0: (0x90, 0xBF, Utf8.TWO_MORE),
+    Utf8.AFTER_F4: (0x80, 0x8F, Utf8.TWO_MORE),
+    Utf8.REJECT: (1, 0, Utf8.REJECT),
+}
+
+
 def _next(state: Utf8, byte: int) -> Utf8:
     if state is Utf8.COMPLETE:
         return _first(byte)
-    low, high, following = {
-        Utf8.ONE_MORE: (0x80, 0xBF, Utf8.COMPLETE),
-        Utf8.TWO_MORE: (0x80, 0xBF, Utf8.ONE_MORE),
-        Utf8.THREE_MORE: (0x80, 0xBF, Utf8.TWO_MORE),
-        Utf8.AFTER_E0: (0xA0, 0xBF, Utf8.ONE_MORE),
-        Utf8.AFTER_ED: (0x80, 0x9F, Utf8.ONE_MORE),
-        Utf8.AFTER_F0: (0x90, 0xBF, Utf8.TWO_MORE),
-        Utf8.AFTER_F4: (0x80, 0x8F, Utf8.TWO_MORE),
-        Utf8.REJECT: (1, 0, Utf8.REJECT),
-    }[state]
+    low, high, following = _WITHIN[state]
     return following if low <= byte <= high else Utf8.REJECT
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from threading import Thread
-from typing import Protocol, get_args
-from wsgiref.simple_server import WSGIServer
+from typing import get_args
 
-import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -16,7 +14,6 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from service.engine.observer import Lookup
@@ -96,7 +93,7 @@ class EngineMetrics:
         self._metrics = metrics
         self._lookups = {result: metrics.tree_lookups.labels(result) for result in get_args(Lookup)}
         self._moved = {result: metrics.moved_bytes.labels(result) for result in get_args(Lookup)}
-        self._log = structlog.stdlib.get_logger("carousel.engine")
+        self._log = logging.getLogger("carousel.engine")
 
     def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
         """Count a batch."""
@@ -143,32 +140,12 @@ class RequestMetrics:
         duration.observe(seconds)
 
 
-class MetricsServer(Protocol):
-    """The open metrics port."""
+class StoreMetrics:
+    """The store's observer: times every operation."""
 
-    @property
-    def port(self) -> int:
-        """The port that was opened; the one that the system chose if 0 was asked for."""
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
-    def close(self) -> None:
-        """Close the port and end its thread."""
-
-
-class _HttpMetricsServer:
-    def __init__(self, server: WSGIServer, thread: Thread) -> None:
-        self._server, self._thread = server, thread
-
-    @property
-    def port(self) -> int:
-        return self._server.server_port
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def serve_metrics(metrics: Metrics, host: str, port: int) -> MetricsServer:
-    """Answer scrapes on a thread of their own, so that a scrape never waits for the event loop. Raises OSError."""
-    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
-    return _HttpMetricsServer(server, thread)
+    def stored(self, operation: str, seconds: float) -> None:
+        """Time one operation."""
+        self._metrics.store_duration.labels(operation).observe(seconds)

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from prometheus_client import Histogram
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Protocol
 
 from service.sessions.ports import Store
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
 
 
+class StoreObserver(Protocol):
+    """Called on the event loop's thread, once for every operation, whether it succeeded or not."""
+
+    def stored(self, operation: str, seconds: float) -> None:
+        """`operation` is the name of the store's method."""
+
+
 class TimedStore:
     """Passes everything on to `store` and changes nothing: order, results and errors are those of `store`."""
 
-    def __init__(self, store: Store, durations: Histogram) -> None:
-        self._store = store
-        self._create = durations.labels("create")
-        self._append = durations.labels("append")
-        self._load = durations.labels("load")
-        self._delete = durations.labels("delete")
+    def __init__(self, store: Store, observer: StoreObserver, clock: Callable[[], float] = perf_counter) -> None:
+        self._store, self._observer, self._clock = store, observer, clock
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""
-        with self._create.time():
+        with self._timed("create"):
             return await self._store.create(key, checkpoint)
 
     async def append(
         self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None = None
     ) -> None:
         """As `Store.append`."""
-        with self._append.time():
+        with self._timed("append"):
             await self._store.append(key, fence, record, checkpoint)
 
     async def load(self, key: SessionKey) -> StoredSession | None:
         """As `Store.load`."""
-        with self._load.time():
+        with self._timed("load"):
             return await self._store.load(key)
 
     def rest(self, key: SessionKey) -> None:
@@ -41,9 +47,17 @@ class TimedStore:
 
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
-        with self._delete.time():
+        with self._timed("delete"):
             await self._store.delete(key, incarnation)
 
     async def close(self) -> None:
         """As `Store.close`."""
         await self._store.close()
+
+    @contextmanager
+    def _timed(self, operation: str) -> Iterator[None]:
+        began_s = self._clock()
+        try:
+            yield
+        finally:
+            self._observer.stored(operation, self._clock() - began_s)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from service.errors import InvalidArgument
 from service.sessions.commands import Tenant
@@ -16,6 +18,7 @@ DEFAULT_TENANT = Tenant("default")
 Headers = Callable[[str], str | None]
 """Looks a header up by its lower-case name."""
 
+_current: ContextVar[str | None] = ContextVar("carousel_request_id", default=None)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -25,7 +28,22 @@ def request_id(header: Headers) -> str:
     given = header(REQUEST_ID_HEADER)
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
+
+
+@contextmanager
+def answering(request_id: str) -> Iterator[None]:
+    """What is logged inside belongs to this request."""
+    token = _current.set(request_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_request_id() -> str | None:
+    """The request that this task is answering, for its log lines."""
+    return _current.get()
 
 
 class TenantResolver:

@@ -8,7 +8,7 @@ import json
 import pytest
 import yaml
 
-from service.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from service.settings import ENVIRONMENT_PREFIX, SETTINGS, load_settings
 from tests.deploy.dockerfile import ROOT, environment, instructions, stages
 
 BUILD, FINAL = stages()
@@ -41,7 +41,7 @@ def test_it_runs_as_the_number_that_the_deployment_names() -> None:
 
 def test_its_variables_are_settings_that_the_server_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {name: value for name, value in environment(FINAL).items() if name.startswith(ENVIRONMENT_PREFIX)}
-    assert {name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in ours} <= Settings.model_fields.keys()
+    assert {name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in ours} <= SETTINGS.keys()
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
     settings = load_settings({})

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deploy import validate
-from service.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from service.settings import ENVIRONMENT_PREFIX, SETTINGS, load_settings
 from service.transport.grpc.calls import SERVICE
 from service.transport.http.operations_routes import operations_routes
 from service.transport.lifecycle import Lifecycle
@@ -82,7 +82,7 @@ def test_yaml_that_is_no_object_is_refused(text: str) -> None:
 
 def test_the_container_opens_the_ports_that_the_server_listens_on(container: Any) -> None:
     opened = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert opened == {name: Settings.model_fields[field].default for name, field in PORTS.items()}
+    assert opened == {name: SETTINGS[field].default for name, field in PORTS.items()}
 
 
 def test_the_service_leads_to_ports_and_pods_that_exist(manifests: dict[str, Any], container: Any) -> None:
@@ -100,7 +100,7 @@ def test_every_variable_is_a_setting_with_a_value_that_the_server_takes(
 ) -> None:
     for name, value in environment(container).items():
         assert name.startswith(ENVIRONMENT_PREFIX)
-        assert name.removeprefix(ENVIRONMENT_PREFIX).lower() in Settings.model_fields
+        assert name.removeprefix(ENVIRONMENT_PREFIX).lower() in SETTINGS
         monkeypatch.setenv(name, value)
     settings = load_settings({})
     assert settings.state_budget == 256 << 20

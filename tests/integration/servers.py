@@ -43,9 +43,9 @@ class Running:
         return f"http://127.0.0.1:{self.addresses.metrics_port}/metrics"
 
 
-def make_server(model: StepModel | None = None, **flags: Any) -> Server:
+def make_server(model: StepModel | None = None, *, of: type[Server] = Server, **flags: Any) -> Server:
     settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
-    return Server(
+    return of(
         model or FakeModel(),
         IDENTITY,
         listen=settings.listen(),

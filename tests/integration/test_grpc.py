@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+import httpx
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # it ships no types
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.bootstrap import Server
 from service.telemetry.metrics import Metrics, RequestMetrics
 from service.transport.caller import TenantResolver
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
@@ -83,6 +85,31 @@ async def test_health_does_not_serve_while_warming_up_nor_while_draining() -> No
         stopping = asyncio.create_task(server.stop())
         assert (await watch.read()).status == NOT_SERVING
         await stopping
+
+
+async def test_grpc_is_ready_before_the_other_ports_and_the_server_only_with_them() -> None:
+    port, may_open = free_port(), asyncio.Event()
+
+    class Patient(Server):
+        async def _open_the_rest(self, *ports: Any) -> None:
+            await may_open.wait()
+            await super()._open_the_rest(*ports)
+
+    server = make_server(grpc_port=port, of=Patient)
+    starting = asyncio.create_task(server.start())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health, stub = health_pb2_grpc.HealthStub(channel), AutocompleteStub(channel)
+        ours = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), wait_for_ready=True)
+        while (await ours.read()).status != SERVING:
+            pass
+        assert (await stub.CreateSession(pb.CreateSessionRequest(text="a"))).session.revision == 1
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        may_open.set()
+        addresses = await starting
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{addresses.http_port}") as client:
+            assert (await client.get("/readyz")).status_code == 200
+        await server.stop()
 
 
 async def test_an_error_carries_its_code_field_and_request_id_as_google_details(stub: AutocompleteAsyncStub) -> None:

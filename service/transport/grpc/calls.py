@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,16 +11,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it ships no types
-from structlog.contextvars import bound_contextvars
 
-from service.errors import CarouselError, Code, DeadlineExceeded, InvalidArgument
+from service.errors import CarouselError, DeadlineExceeded, InvalidArgument
 from service.sessions.commands import Tenant
-from service.transport.caller import REQUEST_ID_HEADER, TenantResolver, request_id
-from service.transport.grpc.failures import DETAILS_HEADER, status_of
+from service.transport.caller import REQUEST_ID_HEADER, TenantResolver, answering, request_id
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.messages import decode
 from service.transport.lifecycle import Lifecycle
@@ -59,7 +56,7 @@ class CallGuard:
     ) -> None:
         self._tenants, self._observer, self._lifecycle, self._clock = tenants, observer, lifecycle, clock
         self._max_request_bytes = max_request_bytes
-        self._log = structlog.stdlib.get_logger("carousel.grpc")
+        self._log = logging.getLogger("carousel.grpc")
 
     def handler(self, unary: Mapping[str, Unary], streams: Mapping[str, Stream]) -> grpc.GenericRpcHandler[Any, Any]:
         """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start.
@@ -136,7 +133,7 @@ class CallGuard:
         id_ = request_id(headers.get)
         context.set_trailing_metadata(((REQUEST_ID_HEADER, id_),))
         code = OK
-        with self._lifecycle.in_flight(), bound_contextvars(request_id=id_):
+        with self._lifecycle.in_flight(), answering(id_):
             try:
                 yield Call(id_, self._tenants.resolve(headers.get), _deadline(context, began))
             except asyncio.CancelledError:
@@ -145,13 +142,14 @@ class CallGuard:
             except Exception as error:  # noqa: BLE001  what is not a CarouselError is a bug, logged and shown as INTERNAL
                 code = code_of(error).value
                 if not isinstance(error, CarouselError):
-                    self._log.exception("a call failed", operation=name)
-                await _abort(context, status_of(error, id_), code_of(error), id_)
+                    self._log.exception("a call failed", extra={"operation": name})
+                await _abort(context, error, id_)
             finally:
                 seconds = self._clock() - began
                 if not streaming:  # a stream reports each of its edits
                     self._observer.request("grpc", name, code, seconds)
-                self._log.log(level_of(code), "call", operation=name, code=code, seconds=round(seconds, 6))
+                about = {"operation": name, "code": code, "seconds": round(seconds, 6)}
+                self._log.log(level_of(code), "call", extra=about)
 
 
 def _serialize(message: Message) -> bytes:
@@ -167,6 +165,10 @@ def _deadline(context: Context, now_s: float) -> float | None:
     return now_s + max(remaining - _ANSWER_MARGIN_S, 0.0)
 
 
-async def _abort(context: Context, status: Status, code: Code, id_: str) -> NoReturn:
+async def _abort(context: Context, error: Exception, id_: str) -> NoReturn:
+    # Imported for the first refusal, or once the server is up: the first keystroke does not wait for it.
+    from service.transport.grpc.failures import DETAILS_HEADER, status_of
+
+    status = status_of(error, id_)
     trailers = ((DETAILS_HEADER, status.SerializeToString()), (REQUEST_ID_HEADER, id_))
-    await context.abort(STATUSES[code].grpc, status.message, trailers)
+    await context.abort(STATUSES[code_of(error)].grpc, status.message, trailers)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import _async as health_aio  # the package offers it as health.aio, which its stubs do not know
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_reflection.v1alpha import reflection
 
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
@@ -19,14 +21,23 @@ from service.transport.lifecycle import Lifecycle
 from service.transport.listening import CannotListen, address, open_socket
 from service.transport.observer import RequestObserver
 
+if TYPE_CHECKING:
+    _Handlers = grpc.GenericRpcHandler[Any, Any]
+else:
+    _Handlers = grpc.GenericRpcHandler  # generic in its stubs alone
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
-_HEALTH_NAMES = ("", SERVICE.full_name)
+_WHOLE_SERVER = ""
+_REFLECTION_PREFIX = "/grpc.reflection.v1alpha.ServerReflection/"
 
 
 class GrpcServer:
-    """Serves from the moment `start` returns; health says NOT_SERVING until `set_ready(True)`."""
+    """Serves from the moment `start` returns.
+
+    Health says NOT_SERVING of our service until `set_ready`, and of the whole server until `complete`.
+    """
 
     def __init__(
         self,
@@ -53,15 +64,14 @@ class GrpcServer:
         typing = Typing(sessions, lifecycle=lifecycle, observer=observer)
         methods = AutocompleteMethods(sessions)
         handler = guard.handler(methods.by_name(), {"Type": typing.serve, "Complete": methods.complete})
-        self._server.add_generic_rpc_handlers((handler,))
+        self._server.add_generic_rpc_handlers((handler, _Reflection()))
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, not ready yet; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
-        await self.set_ready(False)
+        for name in (SERVICE.full_name, _WHOLE_SERVER):
+            await self._health.set(name, _NOT_SERVING)
         open_socket(host, port).close()  # raises what is wrong; gRPC would only log it and say that it failed
         try:
             bound = self._server.add_insecure_port(address(host, port))
@@ -70,10 +80,13 @@ class GrpcServer:
         await self._server.start()
         return bound
 
-    async def set_ready(self, ready: bool) -> None:
-        """What health answers, for the whole server and for our service."""
-        for name in _HEALTH_NAMES:
-            await self._health.set(name, _SERVING if ready else _NOT_SERVING)
+    async def set_ready(self) -> None:
+        """Our service answers as fast as it ever will."""
+        await self._health.set(SERVICE.full_name, _SERVING)
+
+    async def complete(self) -> None:
+        """All ports of the process are open."""
+        await self._health.set(_WHOLE_SERVER, _SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Health off, then no new calls; calls in flight may take `grace_s`. The lifecycle must be draining."""
@@ -83,3 +96,34 @@ class GrpcServer:
         # What is left are watchers of health, which would wait for ever, and last bytes on their way out.
         await self._server.stop(_LAST_BYTES_S)
         await stopping
+
+
+class _Reflection(_Handlers):
+    """Reflection, imported when somebody asks: people do, and they come later than the first keystroke."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The behaviour of a method of reflection; None for any other method."""
+        if not handler_call_details.method.startswith(_REFLECTION_PREFIX):
+            return None
+        return self._imported.service(handler_call_details)
+
+    @cached_property
+    def _imported(self) -> _Handlers:
+        from grpc_reflection.v1alpha import _async, reflection, reflection_pb2_grpc
+
+        handlers = _Collector()
+        names = (SERVICE.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_async.ReflectionServicer(names), handlers)
+        return handlers.collected
+
+
+class _Collector:
+    """Stands for a server, to which generated code can add its handlers."""
+
+    collected: _Handlers
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[_Handlers]) -> None:
+        (self.collected,) = handlers
+
+    def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, Any]) -> None:
+        """A shortcut for servers that have not started; the generic handler does the same."""

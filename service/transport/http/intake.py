@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from service.errors import PermissionDenied
-from service.transport.caller import REQUEST_ID_HEADER, request_id
+from service.transport.caller import REQUEST_ID_HEADER, answering, request_id
 from service.transport.http.door import Door
 from service.transport.http.problems import CODE_HEADER, framework_problem, problem_of
 from service.transport.lifecycle import Lifecycle
@@ -36,7 +35,7 @@ class Intake:
     ) -> None:
         self._app, self._door, self._observer, self._lifecycle, self._clock = app, door, observer, lifecycle, clock
         self._max_request_bytes = max_request_bytes
-        self._log = structlog.stdlib.get_logger("carousel.http")
+        self._log = logging.getLogger("carousel.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request."""
@@ -48,21 +47,16 @@ class Intake:
         id_ = request_id(headers.get)
         scope.setdefault("state", {})["request_id"] = id_
         answer = _Answer(send, id_)
-        with self._lifecycle.in_flight(), bound_contextvars(request_id=id_):
+        with self._lifecycle.in_flight(), answering(id_):
             try:
                 await self._admit(scope, headers, receive, answer, id_)
             except Exception:  # noqa: BLE001  the application has answered it as INTERNAL before it came here
-                self._log.exception("a request failed", operation=_operation(scope))
+                self._log.exception("a request failed", extra={"operation": _operation(scope)})
             finally:
                 seconds = self._clock() - began
                 self._observer.request("rest", _operation(scope), answer.code, seconds)
-                self._log.log(
-                    level_of(answer.code),
-                    "call",
-                    operation=_operation(scope),
-                    code=answer.code,
-                    seconds=round(seconds, 6),
-                )
+                about = {"operation": _operation(scope), "code": answer.code, "seconds": round(seconds, 6)}
+                self._log.log(level_of(answer.code), "call", extra=about)
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer, id_: str) -> None:
         try:

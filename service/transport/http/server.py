@@ -11,8 +11,6 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.transport.listening import open_socket
-
 
 class HttpServer:
     """Serves one application from the moment `start` returns."""
@@ -31,13 +29,10 @@ class HttpServer:
         )
         self._serving: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
-        opened = open_socket(host, port)
-        bound: int = opened.getsockname()[1]
-        self._serving = asyncio.create_task(self._server.serve(sockets=[opened]))
+    async def start(self, listening: socket.socket) -> None:
+        """Take the connections of a socket that listens already; it is closed at the end."""
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         await self._server.listening.wait()
-        return bound
 
     async def stop(self) -> None:
         """No new connections; requests in flight may take the grace."""

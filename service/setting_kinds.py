@@ -1,0 +1,141 @@
+"""How the value of a setting is read, from the text of a flag or a variable, or from what a TOML file holds.
+
+The standard library alone: these run before the first line of the server can, and a validation library would take
+longer to import than everything else between `serve` and the model (docs/decisions/007-transports.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T", covariant=True)
+Word = TypeVar("Word", bound=str)
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{binary}b": (1024 if binary else 1000) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for binary in ("", "i")
+}
+_SWITCHED = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a setting may be. `read` raises ValueError, whose message quotes the value and says what is accepted."""
+
+    metavar: str  # stands for the value in the help
+    read: Callable[[object], T]
+
+
+def text() -> Kind[str]:
+    """Any text but the empty one."""
+    return Kind("TEXT", _text)
+
+
+def one_of(*words: Word) -> Kind[Word]:
+    """One of these words."""
+
+    def read(value: object) -> Word:
+        if value not in words:
+            raise ValueError(f"{value!r} is none of {', '.join(words)}")
+        return value
+
+    return Kind("|".join(words), read)
+
+
+def whole(low: int, high: int | None = None) -> Kind[int]:
+    """A whole number of at least `low` and at most `high`."""
+    accepted = f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def read(value: object) -> int:
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,20}", value) else value
+        if (
+            not isinstance(number, int)
+            or isinstance(number, bool)
+            or not low <= number <= (number if high is None else high)
+        ):
+            raise ValueError(f"{value!r} is not a whole number {accepted}")
+        return number
+
+    return Kind("NUMBER", read)
+
+
+def seconds(low: float, high: float) -> Kind[float]:
+    """A duration."""
+
+    def read(value: object) -> float:
+        try:
+            number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else low - 1
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"{value!r} is not a number of seconds from {low:g} to {high:g}")
+        return number
+
+    return Kind("SECONDS", read)
+
+
+def size() -> Kind[int]:
+    """Bytes, at least one: a number, or one with a unit such as 256MiB or 1.5GB."""
+
+    def read(value: object) -> int:
+        found = _SIZE.fullmatch(str(value).strip().lower()) if isinstance(value, str | int) else None
+        factor = _UNITS.get(found[2]) if found else None
+        number = int(float(found[1]) * factor) if found and factor and len(found[1]) < 20 else 0
+        if number < 1 or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a number of bytes of at least 1, such as 65536 or 256MiB")
+        return number
+
+    return Kind("BYTES", read)
+
+
+def switch() -> Kind[bool]:
+    """On or off."""
+
+    def read(value: object) -> bool:
+        switched = value if isinstance(value, bool) else _SWITCHED.get(str(value).lower())
+        if switched is None:
+            raise ValueError(f"{value!r} is neither true nor false")
+        return switched
+
+    return Kind("", read)
+
+
+def path() -> Kind[Path]:
+    """A file or a folder; whether it is there is seen when it is opened."""
+    return Kind("PATH", lambda value: value if isinstance(value, Path) else Path(_text(value)))
+
+
+def origins() -> Kind[tuple[str, ...]]:
+    """Web origins, separated by commas, or a list of them."""
+
+    def read(value: object) -> tuple[str, ...]:
+        return tuple(_origin(part) for part in _parts(value))
+
+    return Kind("ORIGINS", read)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _parts(value: object) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"{value!r} is not a text with commas")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _origin(part: str) -> str:
+    origin = part.rstrip("/")
+    scheme, separator, rest = origin.partition("://")
+    if scheme not in ("http", "https") or not separator or not rest or "/" in rest or "*" in rest:
+        raise ValueError(f"{origin!r} is not an origin; write scheme and host, such as https://editor.example")
+    return origin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from math import log
 
 from service.engine.requests import (
@@ -27,9 +27,25 @@ class FakeAnswer:
 
     def __await__(self) -> Generator[None, None, AdvanceResult]:
         yield from ()  # nothing to wait for, but `await` wants a generator
+        return self.result()
+
+    def result(self) -> AdvanceResult:
+        """As `Answer.result`."""
         if isinstance(self.outcome, CarouselError):
             raise self.outcome
         return self.outcome
+
+    def add_done_callback(self, callback: Callable[[FakeAnswer], object], /) -> None:
+        """As `Answer.add_done_callback`: called before it returns."""
+        callback(self)
+
+    def cancelled(self) -> bool:
+        """It cannot be: its outcome is there at once."""
+        return False
+
+    def cancel(self) -> bool:
+        """Too late."""
+        return False
 
 
 class FakePieces(AsyncIterator[tuple[int, Piece]]):

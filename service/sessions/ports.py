@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
@@ -24,6 +24,22 @@ class Pieces(Protocol):
         """Stop what is unfinished; nothing happens if nothing is."""
 
 
+class Answer(Awaitable[AdvanceResult], Protocol):
+    """An answer to come, as asyncio's Future is one: awaited once, or asked for by a callback."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Call it with this answer, on the sessions' thread, once there is an outcome."""
+
+    def result(self) -> AdvanceResult:
+        """The outcome, once there is one. Raises what the engine failed with."""
+
+    def cancelled(self) -> bool:
+        """Whether it was given up."""
+
+    def cancel(self) -> bool:
+        """Give it up: nobody waits for it any more."""
+
+
 class Suggester(Protocol):
     """The engine of one model, as a session sees it. Called from one thread, that of the sessions."""
 
@@ -37,13 +53,13 @@ class Suggester(Protocol):
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled, its unfinished suggestions are answered `superseded`."""
 
-    def advance(self, request: Advance) -> Awaitable[AdvanceResult]:
+    def advance(self, request: Advance) -> Answer:
         """Queue the request at once, in call order per path. Raises Overloaded if the queue is full: the path stays.
 
-        The request is queued by the call, not by the await: whoever wants no suggestions drops the awaitable. So it
+        The request is queued by the call, not by the await: whoever wants no suggestions drops the answer. So it
         is a future, not a coroutine, and an answer or an error that nobody fetched is dropped without a warning.
         An error after the call has returned never unmakes the movement: `kept` of the next request counts from here.
-        Cancelling the awaitable cancels the suggestions, never the movement.
+        Cancelling the answer cancels the suggestions, never the movement.
         """
 
     def complete(self, requests: Sequence[Complete]) -> Pieces:

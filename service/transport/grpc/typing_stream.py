@@ -9,6 +9,7 @@ stream is committed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -50,7 +51,7 @@ class Typing:
 
 
 class _Stream:
-    """One task reads, commits and answers, another writes what is there to tell: a keystroke needs no task of its own."""
+    """One task reads, commits and answers, another writes the answers: a keystroke needs no task of its own."""
 
     def __init__(self, typing: Typing, requests: Requests, call: Call, context: Context) -> None:
         self._typing, self._requests, self._call, self._context = typing, requests, call, context
@@ -105,7 +106,10 @@ class _Stream:
             committed = await self._typing.sessions.commit(self._call.tenant, messages.edit_command(request))
         except CarouselError as error:
             code = code_of(error).value
-            self._typing.log.info("an edit was rejected", operation="Type", code=code)
+            # Imported for the first rejection, or once the server is up: the first keystroke does not wait for it.
+            from service.transport.grpc.failures import status_of
+
+            self._typing.log.info("an edit was rejected", extra={"operation": "Type", "code": code})
             status = status_of(error, self._call.request_id)
             self._untold.append(pb.TypeResponse(rejected=pb.Rejection(edit_id=edit_id, error=status)))
         else:

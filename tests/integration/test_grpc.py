@@ -112,6 +112,14 @@ async def test_grpc_is_ready_before_the_other_ports_and_the_server_only_with_the
         await server.stop()
 
 
+async def test_calls_that_come_faster_than_they_are_taken_are_not_cancelled() -> None:
+    """gRPC's core would drop some of more than 1,000 that wait for Python, as if their callers had cancelled them."""
+    async with running(max_sessions=4000) as server, grpc.aio.insecure_channel(server.grpc) as channel:
+        stub: AutocompleteAsyncStub = AutocompleteStub(channel)
+        calls = [stub.CreateSession(pb.CreateSessionRequest(text="a")) for _ in range(4000)]
+        assert {(await call).session.revision for call in calls} == {1}
+
+
 async def test_an_error_carries_its_code_field_and_request_id_as_google_details(stub: AutocompleteAsyncStub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.CreateSession(pb.CreateSessionRequest(id="no spaces"), metadata=(("x-request-id", "r-1"),))

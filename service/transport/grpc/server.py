@@ -30,6 +30,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
 _WHOLE_SERVER = ""
+_MOST_PENDING = 1 << 14  # two seconds of what an event loop takes; gRPC's own limit is 1,000
 _REFLECTION_PREFIX = "/grpc.reflection.v1alpha.ServerReflection/"
 
 
@@ -55,6 +56,10 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
                 # Above the limit that we refuse with details, so that gRPC's own refusal is met by gross excess only.
                 ("grpc.max_receive_message_length", 2 * max_request_bytes + 4096),
+                # Calls that Python has not taken yet: above the first, gRPC drops some at random, above the second all.
+                # The caller sees a CANCELLED then that it never asked for; what is too much is ours to refuse.
+                ("grpc.server.max_pending_requests", _MOST_PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
                 # An editor may sit idle for hours and still want its stream.
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),

@@ -96,6 +96,9 @@ faults: .venv-dev/.complete ## the tests that kill, freeze and cut
 bench: env ## measure what the README states (ARGS="replay FILE")
 	./carousel bench $(ARGS)
 
+.PHONY: triton-env
+triton-env: .venv-triton/.complete ## make .venv-triton: Triton, which `bench replay` compares with (Linux, Python 3.11)
+
 .PHONY: installed-size
 installed-size: ## install the server by itself somewhere and say how much that takes
 	.ci/installed-size
@@ -103,7 +106,7 @@ installed-size: ## install the server by itself somewhere and say how much that 
 ##@ Begin again
 .PHONY: clean
 clean: ## remove environments, caches and builds; models and checkpoints stay
-	rm -rf .venv .venv-dev build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-triton build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -130,6 +133,13 @@ $(shell for made in .venv/.made .venv-dev/.made; do [[ -x $${made%.made}bin/pyth
 .venv/.training: .venv/.serving
 	@echo "installing what training needs into .venv; torch is large"
 	@.venv/bin/python $(PIP) --editable '.[train]' --editable ./client
+	@touch $@
+
+# The wheel brings the server itself, so nothing but pip is wanted; its own constraints, for it needs an older NumPy.
+.venv-triton/.complete: benchmarks/triton/requirements.txt
+	@python="$$(.ci/find-python $(PYTHON))"; "$$python" -m venv --clear $(@D)
+	@echo "installing Triton into $(@D); it is large"
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check install $(PIP_ARGS) --requirement $<
 	@touch $@
 
 .venv-dev/.complete: $(SOURCES_OF_ENVIRONMENTS) | .venv-dev/.made

@@ -35,6 +35,7 @@ class Measured:
 
     target: str  # gRPC, HOST:PORT
     metrics_url: str
+    pid: int | None = None  # of a server of our own
 
     def counter(self, name: str, **labels: str) -> float:
         """The sum of a metric over the samples with these labels, now. Raises BenchmarkError if there is none."""
@@ -75,11 +76,11 @@ def own_server(model: Path | None, flags: tuple[str, ...] = ()) -> Iterator[Meas
 def own_process(*arguments: str) -> Iterator[dict[str, Any]]:
     """A Python process that logs JSON lines to its standard error, ended when it is left.
 
-    Yields its log line whose event is `serving`. Raises BenchmarkError if there is none.
+    Yields its log line whose event is `serving`, and its `pid`. Raises BenchmarkError if there is none.
     """
     with subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True) as process:
         try:
-            yield _serving(process)
+            yield {**_serving(process), "pid": process.pid}
         finally:
             process.terminate()
             try:
@@ -91,7 +92,7 @@ def own_process(*arguments: str) -> Iterator[dict[str, Any]]:
 def measured_of(entry: dict[str, Any]) -> Measured:
     """Where a Carousel server is, from its log line that says so."""
     host = entry["host"]
-    return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics")
+    return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics", entry["pid"])
 
 
 def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:

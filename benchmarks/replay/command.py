@@ -1,10 +1,15 @@
-"""The command: which files, on which server, and the report."""
+"""The command: which files, on which server, how large a crowd, and the report.
+
+Two parts: one typist who takes suggestions that are right (savings, latency, steps), and a crowd that types against
+time, on Carousel and on Triton.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,15 +21,22 @@ from benchmarks.held_out import default_file
 from benchmarks.machine import Circumstances, arguments_of_this_process, circumstances
 from benchmarks.percentiles import percentile
 from benchmarks.pictures import Series, draw_distribution
+from benchmarks.replay.crowds import CrowdPlan, Crowds, compare_crowds
+from benchmarks.replay.figures import crowd_figures, crowd_series
 from benchmarks.replay.run import Replayed, replay_text
 from benchmarks.replay.typist import Key
 from benchmarks.report import RESULTS, BenchmarkError, Figure, Report, conclude
 from benchmarks.serving import Measured, own_server, running_server
+from benchmarks.triton.server import ENVIRONMENT, interpreter
+from benchmarks.workers import WorkerError
 from carousel_client import CarouselError, Client, Stop, SuggestOptions
+from service.model.manifest import Precision
+from service.settings import shipped_model
 
 STEPS = "carousel_model_steps_total"
 _TIMEOUT_S = 30.0
 _FAILED = 1
+_WARM_UP_S = 1.0
 
 
 def replay(
@@ -36,14 +48,23 @@ def replay(
     count: Annotated[int, typer.Option(min=1, max=16, help="Suggestions asked for; the first is looked at.")] = 1,
     max_bytes: Annotated[int, typer.Option(min=1, max=512, help="Longest suggestion, in bytes.")] = 16,
     stop: Annotated[Stop, typer.Option(help="Where a suggestion ends.")] = Stop.LINE,
+    typists: Annotated[int, typer.Option(min=0, max=64, help="The crowd on a server of our own; 0 is none.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of a turn of the crowd.")] = 5.0,
+    repetitions: Annotated[int, typer.Option(min=1, help="Turns of the crowd on each server.")] = 5,
+    precision: Annotated[Precision, typer.Option(help="The graph that both servers run for the crowd.")] = "int8",
+    triton: Annotated[bool, typer.Option(help="The same crowd on Triton, if `make triton-env` was run.")] = True,
+    profile: Annotated[
+        Path | None, typer.Option(help="py-spy's record of the server in the crowd's last turn: .svg or .txt.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for replay.json and replay.png.")] = RESULTS,
     save: Annotated[bool, typer.Option(help="Keep the result in that folder.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Type held-out files through a real gRPC server, taking suggestions that are right.
+    """Type held-out files through a real gRPC server, taking suggestions that are right; then with a crowd.
 
     Tab takes a suggestion that is right as a whole, the right arrow its first word if that is right; otherwise the next
-    character is typed. Prints keystroke savings, latency per keystroke, and model steps per byte of text.
+    character is typed. Prints keystroke savings, latency per keystroke, and model steps per byte of text. The crowd,
+    against Triton by turns, waits for a suggestion after every byte and takes none; never on a --server of others.
     """
     where = circumstances(arguments_of_this_process())
     suggest = SuggestOptions(count, max_bytes, stop)
@@ -52,15 +73,45 @@ def replay(
         serving = own_server(model) if server is None else nullcontext(running_server(server, metrics))
         with serving as measured:
             report, replayed = measure(measured, texts, suggest, where)
-    except (BenchmarkError, CarouselError) as error:
+        series = [Series("one typist", [latency_s * 1e3 for latency_s in replayed.latencies_s])]
+        if server is None and typists > 0:
+            folder = model or shipped_model()
+            plan = CrowdPlan(typists, seconds, _WARM_UP_S, repetitions, max_bytes, folder, precision)
+            crowds = compare_crowds(plan, _environment() if triton else None, profile)
+            report = with_crowds(report, crowds, plan)
+            series += crowd_series(crowds)
+    except (BenchmarkError, CarouselError, WorkerError) as error:
         _fail(str(error))
     caption = f"{where.command} · {where.cpu}, {where.cores} cores"
-    latencies = Series("keystroke", [seconds * 1e3 for seconds in replayed.latencies_s])
 
     def draw(path: Path) -> None:
-        draw_distribution(path, [latencies], title=report.title, unit="ms", share_of="keystrokes", caption=caption)
+        draw_distribution(path, series, title=report.title, unit="ms", share_of="keystrokes", caption=caption)
 
     conclude(report, as_json=json, folder=out if save else None, draw=draw)
+
+
+def with_crowds(report: Report, crowds: Crowds, plan: CrowdPlan) -> Report:
+    """The report of one typist and of the crowd, whose figures come first: they have the bars."""
+    settings = {
+        "typists": plan.typists,
+        "seconds": plan.seconds,
+        "repetitions": plan.repetitions,
+        "precision": plan.precision,
+    }
+    return replace(
+        report,
+        title=f"{report.title}; then {plan.typists} at once",
+        figures=(*crowd_figures(crowds, plan), *report.figures),
+        settings={**report.settings, "crowd": settings},
+    )
+
+
+def _environment() -> Path | None:
+    """Triton's, if there is one; else says how to have it."""
+    if interpreter() is None:
+        print("carousel: without Triton, which is not here; to compare with it: make triton-env", file=sys.stderr)
+        return None
+    return ENVIRONMENT
 
 
 def measure(

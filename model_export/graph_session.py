@@ -34,8 +34,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
-    """What following gave after each step: [steps, rows, k] twice, best first, and the states [steps, rows, width]."""
+class Tops:
+    """What a graph gave in a way that has no full distributions: [steps, rows, k] twice, best first, and the states."""
 
     top_log_probabilities: NDArray[np.float32]
     top_tokens: NDArray[np.int64]
@@ -59,22 +59,29 @@ class GraphSession:
         self, tokens: NDArray[np.int64], states: StateArrays, positions: Sequence[int] | NDArray[np.int64]
     ) -> Outcome:
         """Read a chunk, int64 [time, rows], and give the distributions after the tokens at `positions`."""
-        feeds = self._feeds(tokens, states, positions)
-        if len(tokens) == len(positions) == 1 and self._graph.single_step is not None:
-            feeds[self._graph.single_step] = _TRUE
-        found = self._session.run(self._names, feeds)
+        found = self._session.run(self._names, self._feeds(tokens, states, positions))
         after = {state.input: value for state, value in zip(self._graph.states, found[3:], strict=True)}
         return Outcome(found[0], found[1], found[2], after)
 
-    def follow(self, tokens: NDArray[np.int64], states: StateArrays) -> Followed | None:
-        """Read int64 [steps, rows], feeding a row's likeliest token where one is negative; None if the graph cannot."""
-        following = self._graph.follow
-        if following is None:
+    def single_step(self, tokens: NDArray[np.int64], states: StateArrays) -> Tops | None:
+        """Read int64 [1, rows] as single steps are read; None if the graph has no way of its own for that."""
+        if self._graph.single_step is None:
             return None
-        wanted = [self._graph.top_log_probabilities, self._graph.top_tokens, *following.states]
-        found = self._session.run(wanted, {**self._feeds(tokens, states, [-1]), following.flag: _TRUE})
+        return self._tops(tokens, states, [state.output for state in self._graph.states], self._graph.single_step)
+
+    def follow(self, tokens: NDArray[np.int64], states: StateArrays) -> Tops | None:
+        """Read int64 [steps, rows], feeding a row's likeliest token where one is negative; None if the graph cannot.
+
+        The states are [steps, rows, width]: those after each step.
+        """
+        following = self._graph.follow
+        return None if following is None else self._tops(tokens, states, following.states, following.flag)
+
+    def _tops(self, tokens: NDArray[np.int64], states: StateArrays, outputs: Sequence[str], flag: str) -> Tops:
+        wanted = [self._graph.top_log_probabilities, self._graph.top_tokens, *outputs]
+        found = self._session.run(wanted, {**self._feeds(tokens, states, [-1]), flag: _TRUE})
         after = {state.input: value for state, value in zip(self._graph.states, found[2:], strict=True)}
-        return Followed(found[0], found[1], after)
+        return Tops(found[0], found[1], after)
 
     def _feeds(
         self, tokens: NDArray[np.int64], states: StateArrays, positions: Sequence[int] | NDArray[np.int64]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_export.errors import ParityError
-from model_export.graph_session import GraphSession, Outcome
+from model_export.graph_session import GraphSession, Outcome, Tops
 from service.model.manifest import Graph
 
 STEPS = 24  # a difference in c may hide from the logits for some steps, so all states are compared after many
@@ -19,7 +19,7 @@ def check_steps_equal_chunks(model: bytes, graph: Graph, vocabulary_size: int, *
     """Read random tokens one at a time, whole, and cut at random. Raises ParityError unless every bit agrees.
 
     All probabilities, the top tokens and every state are compared, at random row counts, the first row also alone; and
-    where the graph follows its own choice, what it gave on the way with the steps that feed the same tokens.
+    the graph's other ways to run, single steps and following its own choice, with chunks of one token.
     """
     session = GraphSession(model, graph)
     generator = np.random.default_rng(seed)
@@ -31,24 +31,35 @@ def check_steps_equal_chunks(model: bytes, graph: Graph, vocabulary_size: int, *
             _same_bits(steps, _read(session, tokens, cuts), f"{rows} rows, {STEPS} steps against chunks of {cuts}")
         alone = _read(session, np.ascontiguousarray(tokens[:, :1]), [STEPS])
         _same_bits(alone, _first_row(steps), f"the first of {rows} rows against itself alone")
-        _check_following(session, np.where(generator.random((STEPS, rows)) < FREE, -1, tokens))
+        _check_ways(session, np.where(generator.random((STEPS, rows)) < FREE, -1, tokens))
 
 
-def _check_following(session: GraphSession, tokens: NDArray[np.int64]) -> None:
-    """Compare every step of `follow` with single steps; where a token is negative, the likeliest is fed."""
+def _check_ways(session: GraphSession, tokens: NDArray[np.int64]) -> None:
+    """Compare every token read as a single step, and every step of `follow`, with chunks of one token.
+
+    Where a token is negative, the likeliest is fed.
+    """
     rows = tokens.shape[1]
     tokens[0] = np.abs(tokens[0])
-    followed = session.follow(tokens, session.initial_states(rows))
-    if followed is None:
-        return
-    states = session.initial_states(rows)
-    likeliest = tokens[0]
+    states, likeliest = session.initial_states(rows), tokens[0]
+    followed = session.follow(tokens, states)
     for step, given in enumerate(tokens):
-        outcome = session.run(np.where(given < 0, likeliest, given)[None], states, [0])
+        fed = np.where(given < 0, likeliest, given)[None]
+        single = session.single_step(fed, states)
+        outcome = session.run(fed, states, [0])
+        where = f"{rows} rows, step {step} of {len(tokens)}"
+        if single is not None:
+            _same_bits(outcome, _as_outcome(outcome, single), f"{where} as a single step")
+        if followed is not None:
+            at_step = {name: value[step] for name, value in followed.states.items()}
+            tops = Tops(followed.top_log_probabilities[step][None], followed.top_tokens[step][None], at_step)
+            _same_bits(outcome, _as_outcome(outcome, tops), f"{where} against following")
         states, likeliest = outcome.states, outcome.top_tokens[0, :, 0]
-        tops = followed.top_log_probabilities[step][None], followed.top_tokens[step][None]
-        found = Outcome(outcome.log_probabilities, *tops, {n: v[step] for n, v in followed.states.items()})
-        _same_bits(outcome, found, f"{rows} rows, step {step} of {len(tokens)} against following")
+
+
+def _as_outcome(outcome: Outcome, tops: Tops) -> Outcome:
+    """The tops in place of the outcome's."""
+    return Outcome(outcome.log_probabilities, tops.top_log_probabilities, tops.top_tokens, tops.states)
 
 
 def _read(session: GraphSession, tokens: NDArray[np.int64], cuts: list[int]) -> Outcome:

@@ -56,11 +56,16 @@ def outputs(states: Sequence[StateTensor], vocabulary_size: int) -> list[ValueIn
     """The distributions float32 [n, rows, ...] in natural logarithms, then the next states [rows, width]."""
     k = top_k(vocabulary_size)
     described = [
-        tensor(LOG_PROBABILITIES, "float32", ["n", "rows", vocabulary_size]),
+        log_probabilities(vocabulary_size),
         tensor(TOP_LOG_PROBABILITIES, "float32", ["n", "rows", k]),
         tensor(TOP_TOKENS, "int64", ["n", "rows", k]),
     ]
     return described + [tensor(state.output, state.dtype, ["rows", state.width]) for state in states]
+
+
+def log_probabilities(vocabulary_size: int) -> ValueInfoProto:
+    """float32 [n, rows, vocabulary], in natural logarithms."""
+    return tensor(LOG_PROBABILITIES, "float32", ["n", "rows", vocabulary_size])
 
 
 def followed_states(states: Sequence[StateTensor]) -> list[str]:
@@ -82,11 +87,7 @@ def add_flags(builder: GraphBuilder) -> list[ValueInfoProto]:
 
 
 def add_distribution(builder: GraphBuilder, logits: str, vocabulary_size: int) -> None:
-    """Append log-softmax and the likeliest tokens (ties by the smaller token, as ONNX's TopK promises).
-
-    The three results have the builder's own names for those of the contract.
-    """
-    probabilities, top, tokens = map(builder.own, (LOG_PROBABILITIES, TOP_LOG_PROBABILITIES, TOP_TOKENS))
-    builder.add("LogSoftmax", [logits], probabilities, axis=-1)
-    k = builder.constant("top_k", np.array([top_k(vocabulary_size)], np.int64))
-    builder.add("TopK", [probabilities, k], [top, tokens], axis=-1)
+    """Append log-softmax and the likeliest tokens (ties by the smaller token, as ONNX's TopK promises)."""
+    builder.add("LogSoftmax", [logits], LOG_PROBABILITIES, axis=-1)
+    k = builder.integers("top_k", top_k(vocabulary_size))
+    builder.add("TopK", [LOG_PROBABILITIES, k], [TOP_LOG_PROBABILITIES, TOP_TOKENS], axis=-1)

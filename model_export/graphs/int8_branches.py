@@ -69,14 +69,14 @@ def add_choice(builder: GraphBuilder, flag: str, then: Branch, otherwise: Branch
 
 
 def add_single_step(branch: Branch, states: Sequence[StateTensor]) -> None:
-    """tokens [1, rows] -> the states after it and its distribution."""
+    """tokens [1, rows] -> the states after it and its tops."""
     first = branch.integers("first_axis", 0)
     token = branch.add("Squeeze", [contract.TOKENS, first], branch.own("token"))
     before, after = [state.input for state in states], [branch.own(state.output) for state in states]
     hidden = _add_layers(branch, branch, token, before, after)
     hidden = branch.add("Unsqueeze", [hidden, first], branch.own("hidden"))  # [1, rows, units]
     _add_head(branch, branch, hidden)
-    for output in contract.followed_outputs(states):
+    for output in (contract.log_probabilities(branch.weights.vocabulary_size), *contract.followed_outputs(states)):
         branch.leave_empty(output)
 
 
@@ -110,7 +110,7 @@ def add_follow(branch: Branch, states: Sequence[StateTensor]) -> None:
     stacked = [*contract.followed_states(states), contract.TOP_LOG_PROBABILITIES, contract.TOP_TOKENS]
     results = carried + [branch.own(name) for name in stacked]
     branch.add("Scan", [start, *(s.input for s in states), contract.TOKENS], results, num_scan_inputs=1, body=body)
-    branch.leave_empty(tensor(contract.LOG_PROBABILITIES, "float32", [0, 0, branch.weights.vocabulary_size]))
+    branch.leave_empty(contract.log_probabilities(branch.weights.vocabulary_size))
 
 
 def add_chunk(branch: Branch, states: Sequence[StateTensor]) -> None:
@@ -127,7 +127,8 @@ def add_chunk(branch: Branch, states: Sequence[StateTensor]) -> None:
         branch.add("Scan", [f"h{number}", f"c{number}", below], outputs, num_scan_inputs=1, body=body)
         below = outputs[2]
     wanted = branch.add("Gather", [below, contract.POSITIONS], branch.own("wanted"), axis=0)  # uint8 [n, rows, units]
-    _add_head(branch, branch, wanted)
+    ordered = _add_head(branch, branch, wanted)
+    branch.add("Gather", [ordered, "places_of_tokens"], branch.own(contract.LOG_PROBABILITIES), axis=-1)
     for output in contract.followed_outputs(states):
         branch.leave_empty(output)
 
@@ -170,11 +171,16 @@ def _add_layers(nodes: GraphBuilder, branch: Branch, token: str, before: Sequenc
     return below
 
 
-def _add_head(nodes: GraphBuilder, branch: Branch, hidden: str) -> None:
-    """The distribution after `hidden`, uint8 [..., units]."""
+def _add_head(nodes: GraphBuilder, branch: Branch, hidden: str) -> str:
+    """The likeliest tokens after `hidden`, uint8 [..., units]; returns all log-probabilities, likeliest token first."""
     sums = nodes.add("MatMulInteger", [hidden, branch.weight("head"), "h_zero"], nodes.own("logit_sums"))
     logits = _add_scaled(nodes, sums, "head", "head_bias", "logits")
-    contract.add_distribution(nodes, logits, branch.weights.vocabulary_size)
+    ordered = nodes.add("LogSoftmax", [logits], nodes.own("ordered"), axis=-1)
+    k = nodes.integers("top_k", contract.top_k(branch.weights.vocabulary_size))
+    tops = [nodes.own(name) for name in (contract.TOP_LOG_PROBABILITIES, "top_places")]
+    nodes.add("TopK", [ordered, k], tops, axis=-1)
+    nodes.add("Gather", ["likeliest_first", tops[1]], nodes.own(contract.TOP_TOKENS))
+    return ordered
 
 
 def _add_scaled(nodes: GraphBuilder, sums: str, name: str, addend: str, output: str) -> str:

@@ -40,9 +40,9 @@ class StateTensor(_Strict):
 class Following(_Strict):
     """How a graph feeds its own choice. `flag`: bool [1], an input that may be left out, and then is false.
 
-    If it is true, a token below 0 stands for the likeliest after the step before, the outputs of top_log_probabilities
-    and top_tokens are those of every step, and `states` name the outputs with every step's states, [steps, rows,
-    width], in the order of the graph's states.
+    If it is true, a token below 0 stands for the likeliest after the step before, top_log_probabilities and top_tokens
+    are those of every step, log_probabilities is empty, and `states` name the outputs with every step's states,
+    [steps, rows, width], in the order of the graph's states.
     """
 
     flag: str
@@ -52,10 +52,11 @@ class Following(_Strict):
 class Graph(_Strict):
     """One ONNX file of the folder and the names of its tensors.
 
-    single_step: bool [1], an input that may be left out; true promises one token per row, and the graph is faster then.
+    single_step: bool [1], an input that may be left out. True promises one token per row; the graph is faster then, and
+    leaves log_probabilities empty.
     tokens: int64 [time, rows], time-major.  positions: int64 [n], the time steps whose distribution is wanted.
     log_probabilities: float32 [n, rows, vocabulary], natural log.  top_log_probabilities: float32 and top_tokens:
-    int64, both [n, rows, top_k], best first, ties by the smaller token.
+    int64, both [n, rows, top_k], best first; ties in an order that each graph has, the same in all its ways to run.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")

@@ -23,7 +23,8 @@ _FLOAT, _DOUBLE = 1, 11  # TensorProto.DataType
 _EXTERNAL = 1  # TensorProto.DataLocation
 _FIELDS: dict[str, list[tuple[str, int, str, bool]]] = {
     "Model": [("graph", 7, "Graph", False)],
-    "Graph": [("node", 1, "Node", True), ("initializer", 5, "Tensor", True)],
+    "Graph": [("node", 1, "Node", True), ("initializer", 5, "Tensor", True), ("input", 11, "Input", True)],
+    "Input": [("name", 1, "string", False)],
     "Node": [("op_type", 4, "string", False), ("attribute", 5, "Attribute", True), ("domain", 7, "string", False)],
     "Attribute": [("t", 5, "Tensor", False), ("g", 6, "Graph", False), ("graphs", 11, "Graph", True)],
     "Tensor": [
@@ -86,11 +87,7 @@ class OnnxSummary:
 
 def summarize(data: bytes) -> OnnxSummary:
     """Look through a file. Raises NotOnnx."""
-    model = _model_class()()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise NotOnnx(str(error)) from error
+    model = _parsed(data)
     operators: Counter[str] = Counter()
     not_finite, external = [], []
     for graph in _graphs(model.graph):
@@ -101,6 +98,34 @@ def summarize(data: bytes) -> OnnxSummary:
             elif not _finite(tensor):
                 not_finite.append(tensor.name)
     return OnnxSummary(operators, tuple(not_finite), tuple(external))
+
+
+def settled(data: bytes, flag: str) -> tuple[bytes, bytes]:
+    """The file with an optional input of one bool turned into a constant: false in the first, true in the second.
+
+    What this room does not know of a file is kept as it is. Raises NotOnnx, also if the file has no such input.
+    """
+    model = _parsed(data)
+    inputs = model.graph.input
+    places = [place for place, described in enumerate(inputs) if described.name == flag]
+    defaults = [tensor for tensor in model.graph.initializer if tensor.name == flag]
+    if len(places) != 1 or len(defaults) != 1:
+        raise NotOnnx(f"it has no optional input {flag!r}")
+    del inputs[places[0]]
+    files = []
+    for value in (False, True):
+        defaults[0].raw_data = bytes([value])
+        files.append(bytes(model.SerializeToString()))
+    return files[0], files[1]
+
+
+def _parsed(data: bytes) -> Any:
+    model = _model_class()()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise NotOnnx(str(error)) from error
+    return model
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

@@ -168,7 +168,7 @@ def compare_in_batches(
     largest = 0.0
     while (left := steps - at).any():
         way = generator.choice(["step", "step", "chunk", "follow"])
-        length = 1 if way == "step" else int(generator.integers(1, left.max() + 1))
+        length = 1 if way == "step" else int(generator.integers(1, left.max() + 1))  # a chunk may be of one token, too
         able = generator.permutation(np.flatnonzero(left >= length))
         chosen = able[: int(generator.integers(1, max_rows + 1))]
         places = at[chosen] + np.arange(length)[:, None]
@@ -176,7 +176,7 @@ def compare_in_batches(
         if way == "follow":
             read = _follow(model, alone, places, chosen, given)
         else:
-            read = _step(model, alone, places, chosen, given)
+            read = _step(model, alone, places, chosen, given, all_probabilities=way == "chunk")
         at[chosen] += length
         for state, after in zip(states, read.after, strict=True):
             state[chosen] = after
@@ -208,9 +208,15 @@ class _Read:
 
 
 def _step(
-    model: StepModel, alone: Alone, places: NDArray[np.int64], chosen: NDArray[np.int64], states: States
+    model: StepModel,
+    alone: Alone,
+    places: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    states: States,
+    *,
+    all_probabilities: bool,
 ) -> _Read:
-    result = model.step(alone.texts.tokens[places, chosen], states, all_probabilities=True)
+    result = model.step(alone.texts.tokens[places, chosen], states, all_probabilities=all_probabilities)
     values = {name: value[None] for name, value in _parts(result, _state_names(alone)).items()}
     return _Read(values, places[-1:], result.states)
 

@@ -17,7 +17,8 @@ from model_export.evaluation import evaluate
 from model_export.graph_session import GraphSession, StateArrays, open_session
 from model_export.graphs import contract, fp32, int8
 from model_export.graphs.building import GraphBuilder, serialize, tensor
-from model_export.graphs.quantization import WEIGHT_LIMIT, quantize
+from model_export.graphs.calibration import calibrate
+from model_export.graphs.quantization import HIDDEN_STEPS, WEIGHT_LIMIT, Inputs, QuantizedMatrix, quantize
 from model_export.isolation import check_steps_equal_chunks
 from model_export.language_model import LanguageModelConfig
 from model_export.parity import check_against_torch
@@ -130,12 +131,11 @@ def test_positions_choose_which_distributions_are_computed(precision: str) -> No
 def test_top_tokens_are_the_best_first_and_ties_go_to_the_smaller() -> None:
     tensors = tiny.tensors(tiny.SHAPES[0])
     flat = dataclasses.replace(tensors, head=np.zeros_like(tensors.head), head_bias=np.zeros_like(tensors.head_bias))
-    weights = flat.weights()
-    built = folder.built_graph("fp32", fp32.build(weights), fp32.states(weights))
-    session = GraphSession(built.model, built.entry)
-    outcome = session.run(np.array([[65]]), session.initial_states(1), [0])
-    assert outcome.top_tokens[0, 0].tolist() == list(range(16))
-    assert outcome.top_log_probabilities[0, 0] == pytest.approx(np.log(1 / 256), abs=1e-6)
+    for built in folder.build_graphs(flat.weights()).values():
+        session = GraphSession(built.model, built.entry)
+        outcome = session.run(np.array([[65]]), session.initial_states(1), [0])
+        assert outcome.top_tokens[0, 0].tolist() == list(range(16))
+        assert outcome.top_log_probabilities[0, 0] == pytest.approx(np.log(1 / 256), abs=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from(["random", "largest", "alternating"]))
@@ -161,16 +161,47 @@ def test_integer_products_are_exact_at_the_extremes(seed: int, inputs: int, kind
 
 
 def test_quantized_weights_stay_within_64_and_lose_less_than_plain_rounding() -> None:
-    weights = np.random.default_rng(0).standard_normal((7, 333)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    weights = generator.standard_normal((7, 333)).astype(np.float32)
     weights[3] = 0
     weights[4] = 1e-40
     weights[5, 0] = 30  # one large weight must not coarsen all others without need
-    matrix = quantize(weights)
+    matrix = quantize(weights, Inputs.unknown(333))
     assert np.abs(matrix.values).max() == WEIGHT_LIMIT
     assert not matrix.values[:, 3].any() and np.isfinite(matrix.scale).all()
     plain = np.maximum(np.abs(weights).max(axis=1, keepdims=True) / WEIGHT_LIMIT, np.finfo(np.float32).tiny)
     loss = ((matrix.values.T * matrix.scale[:, None] - weights) ** 2).sum(axis=1)
     assert (loss <= ((np.rint(weights / plain) * plain - weights) ** 2).sum(axis=1) * 1.0001).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 300))
+@settings(max_examples=25, deadline=None)
+def test_errors_cancel_on_inputs_that_go_together(seed: int, outputs: int, width: int) -> None:
+    """On inputs of few directions the products err less than with plain rounding, and not at all on average."""
+    generator = np.random.default_rng(seed)
+    weights = generator.standard_normal((outputs, width)).astype(np.float32)
+    causes = generator.standard_normal((400, 3)) @ generator.standard_normal((3, width)) * 20
+    h = np.rint(np.clip(causes + generator.standard_normal((400, width)) + 30, -127, 127))
+    h[:, generator.random(width) < 0.1] = 0  # units that never fire
+    inputs = Inputs(h.mean(axis=0), np.atleast_2d(np.cov(h.T, bias=True)))
+    found, plain = quantize(weights, inputs), quantize(weights, Inputs.unknown(width))
+
+    def errors(matrix: QuantizedMatrix) -> NDArray[np.float64]:
+        products = h @ (matrix.values * matrix.scale.astype(np.float64)) / HIDDEN_STEPS
+        return np.asarray(h @ weights.T.astype(np.float64) / HIDDEN_STEPS - products)
+
+    np.testing.assert_allclose(errors(found).mean(axis=0), found.missing, atol=1e-4)
+    assert np.abs(found.values).max() <= WEIGHT_LIMIT
+    if width >= 30:
+        assert errors(found).var(axis=0).sum() < errors(plain).var(axis=0).sum()
+
+
+def test_a_model_that_predicts_nothing_finite_is_quantized_without_a_text_of_its_own() -> None:
+    tensors = tiny.tensors(tiny.SHAPES[0])
+    tensors.head[:] = 3e38
+    calibration = calibrate(tensors.weights())
+    assert all((inputs.covariance == np.eye(len(inputs.mean))).all() for inputs in calibration.inputs)
+    assert calibration.likeliest_first.tolist() == list(range(256))
 
 
 def test_int8_predicts_like_fp32() -> None:

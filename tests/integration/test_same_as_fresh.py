@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,6 +80,9 @@ class Answered:
 
     def __await__(self) -> Generator[None, None, AdvanceResult]:
         yield from ()  # nothing to wait for, but `await` wants a generator
+        return self.result()
+
+    def result(self) -> AdvanceResult:
         for _ in range(10_000):
             if self._results:
                 break
@@ -88,6 +91,15 @@ class Answered:
         if isinstance(result, CarouselError):
             raise result
         return result
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        raise AssertionError("everything is awaited here")
+
+    def cancelled(self) -> bool:
+        return False
+
+    def cancel(self) -> bool:
+        raise AssertionError("nothing is given up here")
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -34,6 +34,7 @@ class Conversation:
         self.call = cast(Any, stub.Type)()  # without an iterator: messages are written one by one
         self._revision = 1
         self._number = 0
+        self.told: list[tuple[str, Any]] = []
 
     async def type(self, text: str, *, suggest: bool = False, revision: int | None = None, **more: Any) -> str:
         """Send an insertion based on what this side believes to be the revision; returns its edit id."""
@@ -51,22 +52,30 @@ class Conversation:
         return request.edit_id
 
     async def read(self) -> tuple[str, Any]:
-        event = await self.call.read()
-        kind = event.WhichOneof("event")
-        return kind, getattr(event, kind)
+        """The next event; an acknowledgement that came in one message with its suggestions is one of its own."""
+        if not self.told:
+            self.told += events_in(await self.call.read())
+        return self.told.pop(0)
 
     async def finish(self) -> list[tuple[str, Any]]:
         """Half-close and read to the end."""
         await self.call.done_writing()
-        events = []
-        while (event := await self.call.read()) is not _END:
-            kind = event.WhichOneof("event")
-            events.append((kind, getattr(event, kind)))
+        events, self.told = self.told, []
+        while (message := await self.call.read()) is not _END:
+            events += events_in(message)
         return events
 
     async def text(self) -> str:
         shown = await self.stub.GetSession(pb.GetSessionRequest(session_id=self.session, include_text=True))
         return shown.text
+
+
+def events_in(message: Any) -> list[tuple[str, Any]]:
+    kind = message.WhichOneof("event")
+    event = getattr(message, kind)
+    if kind == "suggested" and event.HasField("acknowledged"):
+        return [("acknowledged", event.acknowledged), (kind, event)]
+    return [(kind, event)]
 
 
 @asynccontextmanager

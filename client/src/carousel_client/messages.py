@@ -156,20 +156,26 @@ def model_of(model: pb.Model) -> Model:
     return Model(model.name, model.digest, model.numerics_id)
 
 
-def event_of(response: pb.TypeResponse) -> Event:
-    """What a stream's answer says. Raises Internal for an event that this client does not know."""
+def events_of(response: pb.TypeResponse) -> tuple[Event, ...]:
+    """What a stream's answer says, in order. Raises Internal for an event that this client does not know."""
     match response.WhichOneof("event"):
         case "acknowledged":
-            told = response.acknowledged
-            return Acknowledged(told.edit_id, told.session.revision, told.session.length, told.session.cursor)
+            return (_acknowledged(response.acknowledged),)
         case "suggested":
             found = response.suggested
             suggestions = tuple(_suggestion(one) for one in found.suggestions)
-            return Suggested(found.edit_id, found.revision, suggestions, _FINISH_REASONS.get(found.finish_reason))
+            suggested = Suggested(found.edit_id, found.revision, suggestions, _FINISH_REASONS.get(found.finish_reason))
+            if found.HasField("acknowledged"):
+                return _acknowledged(found.acknowledged), suggested
+            return (suggested,)
         case "rejected":
-            return Rejected(response.rejected.edit_id, error_of_status(response.rejected.error))
+            return (Rejected(response.rejected.edit_id, error_of_status(response.rejected.error)),)
         case _:
             raise Internal("the stream holds an event that this client does not know; a newer client may")
+
+
+def _acknowledged(told: pb.Acknowledgement) -> Acknowledged:
+    return Acknowledged(told.edit_id, told.session.revision, told.session.length, told.session.cursor)
 
 
 def _operation(edit: Edit, path: str) -> pb.EditOperation:

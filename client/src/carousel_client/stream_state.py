@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from carousel_client.answers import Acknowledged, Event, Rejected
 from carousel_client.edits import Edit, SuggestOptions
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
-from carousel_client.messages import event_of, type_request
+from carousel_client.messages import events_of, type_request
 from carousel_client.session_state import SessionState
 
 
@@ -51,21 +51,22 @@ class StreamState:
             self._next_revision += 1
         return request
 
-    def take(self, response: pb.TypeResponse) -> Event:
-        """What the server says; the session and the edits to come follow it."""
-        event = event_of(response)
-        match event:
-            case Acknowledged():
-                self._settle(event.edit_id)
-                self._session.take(event)
-            case Rejected():
-                rejected = self._settle(event.edit_id)
-                if rejected is None or rejected.course == self._course:
-                    self._course += 1
-                    self._next_revision = self._session.revision
-            case _:
-                pass  # suggestions settle nothing
-        return event
+    def take(self, response: pb.TypeResponse) -> tuple[Event, ...]:
+        """What the server says, in order; the session and the edits to come follow it."""
+        events = events_of(response)
+        for event in events:
+            match event:
+                case Acknowledged():
+                    self._settle(event.edit_id)
+                    self._session.take(event)
+                case Rejected():
+                    rejected = self._settle(event.edit_id)
+                    if rejected is None or rejected.course == self._course:
+                        self._course += 1
+                        self._next_revision = self._session.revision
+                case _:
+                    pass  # suggestions settle nothing
+        return events
 
     def _settle(self, edit_id: str) -> _Unanswered | None:
         """Answers are cumulative: this edit and those before it. None if it is not one of ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ class TypingStream:
 
     def __init__(self, start: Callable[[Iterator[pb.TypeRequest]], Any], session: SessionState, most: int) -> None:
         self._state, self._most = StreamState(session), most
+        self._events: deque[Event] = deque()
         self._changed = threading.Condition()
         self._ended = False
         self._finished = False
@@ -59,15 +61,16 @@ class TypingStream:
 
     def __next__(self) -> Event:
         """The next event. Raises StopIteration after the last one, a CarouselError if the stream broke."""
-        try:
-            response = next(self._responses)
-        except grpc.RpcError as failure:
-            self._end()
-            raise error_of_call(failure) from None
-        with self._changed:
-            event = self._state.take(response)
-            self._changed.notify_all()
-        return event
+        while not self._events:  # one answer may tell of several
+            try:
+                response = next(self._responses)
+            except grpc.RpcError as failure:
+                self._end()
+                raise error_of_call(failure) from None
+            with self._changed:
+                self._events.extend(self._state.take(response))
+                self._changed.notify_all()
+        return self._events.popleft()
 
     @property
     def next_revision(self) -> int:

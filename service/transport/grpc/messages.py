@@ -213,14 +213,15 @@ def acknowledgement(edit_id: str, view: SessionView) -> pb.TypeResponse:
     return pb.TypeResponse(acknowledged=pb.Acknowledgement(edit_id=edit_id, session=session(view)))
 
 
-def suggested(edit_id: str, found: Suggested) -> pb.TypeResponse:
-    """The suggestions for an edit of a stream."""
+def suggested(edit_id: str, found: Suggested, acknowledged: pb.TypeResponse | None = None) -> pb.TypeResponse:
+    """The suggestions for an edit of a stream, and in them its acknowledgement if that was not told before."""
     return pb.TypeResponse(
         suggested=pb.Suggestions(
             edit_id=edit_id,
             revision=found.revision,
             suggestions=_suggestions(found.suggestions),
             finish_reason=_finish_reason(found.finish_reason),
+            acknowledged=None if acknowledged is None else acknowledged.acknowledged,
         )
     )
 

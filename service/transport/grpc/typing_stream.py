@@ -4,6 +4,9 @@ Edits are committed in the order of the messages, one after the other, and answe
 `_MAX_UNTOLD` answers are held: then nothing more is read until the caller has read some, so a slow reader slows its own
 typing and costs no memory. Acknowledgements and rejections are never dropped; suggestions are, once a newer edit of the
 stream is committed.
+
+A message costs more than a step of the model. So an edit that asks for suggestions is acknowledged in one message with
+them if they come within `_ACKNOWLEDGE_WITHIN_S`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from service.transport.observer import OK, RequestObserver
 from service.transport.statuses import code_of
 
 _MAX_UNTOLD = 64
+_ACKNOWLEDGE_WITHIN_S = 0.02
 
 Requests = AsyncIterator[pb.TypeRequest | InvalidArgument]
 
@@ -63,6 +67,8 @@ class _Stream:
         self._room = asyncio.Event()
         self._suggesting: Committed | None = None  # of the newest edit, and on their way
         self._suggested: pb.TypeResponse | None = None  # of the newest edit, and not told yet
+        self._owed: pb.TypeResponse | None = None  # the newest acknowledgement, if it waits for its suggestions
+        self._overdue: asyncio.TimerHandle | None = None
         self._told: asyncio.Future[None] | None = None  # what the writing task waits for
 
     async def run(self) -> None:
@@ -111,14 +117,15 @@ class _Stream:
 
             self._typing.log.info("an edit was rejected", extra={"operation": "Type", "code": code})
             status = status_of(error, self._call.request_id)
+            self._acknowledge()
             self._untold.append(pb.TypeResponse(rejected=pb.Rejection(edit_id=edit_id, error=status)))
         else:
             code = OK
             edit_id = edit_id or committed.edit_id or ""
-            self._untold.append(messages.acknowledgement(edit_id, committed.view))
+            self._acknowledge()
+            self._owed = messages.acknowledgement(edit_id, committed.view)
             self._bound = True
             self._suggest(edit_id, committed)
-        self._wake()
         self._typing.observer.request("grpc", "Type", code, self._typing.clock() - began_s)
 
     def _choose_session(self, request: pb.TypeRequest) -> None:
@@ -137,13 +144,36 @@ class _Stream:
             self._suggesting.give_up()
         self._suggesting = self._suggested = None
         if committed.wants_suggestions:
+            loop = asyncio.get_running_loop()
+            self._overdue = loop.call_later(_ACKNOWLEDGE_WITHIN_S, self._acknowledge)
             self._suggesting = committed
             committed.when_suggested(partial(self._found, edit_id, committed))
+        else:
+            self._acknowledge()
 
     def _found(self, edit_id: str, committed: Committed, suggested: Suggested) -> None:
         if self._suggesting is committed:
-            self._suggesting, self._suggested = None, messages.suggested(edit_id, suggested)
+            self._suggesting = None
+            acknowledged = self._take_owed()
+            if acknowledged is None:
+                self._suggested = messages.suggested(edit_id, suggested)
+            else:
+                self._untold.append(messages.suggested(edit_id, suggested, acknowledged))
             self._wake()
+
+    def _acknowledge(self) -> None:
+        """Tell the newest acknowledgement by itself, if it was not told."""
+        acknowledged = self._take_owed()
+        if acknowledged is not None:
+            self._untold.append(acknowledged)
+        self._wake()
+
+    def _take_owed(self) -> pb.TypeResponse | None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+        owed, self._owed = self._owed, None
+        return owed
 
     def _wake(self) -> None:
         if self._told is not None and not self._told.done():

@@ -23,7 +23,7 @@ from carousel_client import (
     Units,
 )
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
-from carousel_client.messages import create_call, edit_call, event_of, get_call, type_request
+from carousel_client.messages import create_call, edit_call, events_of, get_call, type_request
 from service.sessions.commands import EditSession
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as server_pb
 from service.transport.grpc.messages import decode, edit_command
@@ -112,11 +112,11 @@ def test_the_text_is_read_only_if_it_was_asked_for() -> None:
 
 def test_events_are_read_by_what_they_say() -> None:
     told = pb.Acknowledgement(edit_id="e", session=pb.Session(revision=2, length=3, cursor=1))
-    assert event_of(pb.TypeResponse(acknowledged=told)) == Acknowledged("e", 2, 3, 1)
+    assert events_of(pb.TypeResponse(acknowledged=told)) == (Acknowledged("e", 2, 3, 1),)
     found = pb.Suggestions(edit_id="e", revision=2, finish_reason=pb.FINISH_REASON_DEADLINE)
-    assert event_of(pb.TypeResponse(suggested=found)) == Suggested("e", 2, (), FinishReason.DEADLINE)
+    assert events_of(pb.TypeResponse(suggested=found)) == (Suggested("e", 2, (), FinishReason.DEADLINE),)
 
 
-def test_an_event_of_a_newer_protocol_is_an_error_and_not_silence() -> None:
+def test_an_events_of_a_newer_protocol_is_an_error_and_not_silence() -> None:
     with pytest.raises(Internal, match="newer client"):
-        event_of(pb.TypeResponse())
+        events_of(pb.TypeResponse())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carousel_client import Acknowledged, Answer, Insert, InvalidArgument, Model, Rejected, Units
+from carousel_client import Acknowledged, Answer, Insert, InvalidArgument, Model, Rejected, Suggested, Units
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.session_state import SessionState
 from carousel_client.stream_state import StreamState
@@ -73,11 +73,11 @@ def test_an_edit_sent_after_a_rejection_is_not_lost_when_the_dependents_of_the_r
     stream = StreamState(session)
     refused, dependent = (stream.request([Insert(text)], None) for text in (REFUSED, "b"))
     answers = [server.answer(refused), server.answer(dependent)]
-    assert isinstance(stream.take(answers[0]), Rejected)
+    assert [type(event) for event in stream.take(answers[0])] == [Rejected]
     anew = stream.request([Insert("c")], None)
-    assert isinstance(stream.take(answers[1]), Rejected)
+    assert [type(event) for event in stream.take(answers[1])] == [Rejected]
     assert stream.next_revision == 2
-    assert isinstance(stream.take(server.answer(anew)), Acknowledged)
+    assert [type(event) for event in stream.take(server.answer(anew))] == [Acknowledged]
     assert server.text == "c"
 
 
@@ -107,3 +107,12 @@ def test_every_edit_has_an_id_of_its_own() -> None:
     sessions = [new_session() for _ in range(20)]
     ids = {session.new_edit_id() for session in sessions for _ in range(20)}
     assert len(ids) == 400
+
+
+def test_suggestions_that_acknowledge_their_edit_are_two_events() -> None:
+    session, server = new_session(), NaiveServer()
+    stream = StreamState(session)
+    told = server.answer(stream.request([Insert("a")], None)).acknowledged
+    events = stream.take(pb.TypeResponse(suggested=pb.Suggestions(edit_id=told.edit_id, acknowledged=told)))
+    assert [type(event) for event in events] == [Acknowledged, Suggested]
+    assert (stream.unanswered, session.revision) == (0, 2)

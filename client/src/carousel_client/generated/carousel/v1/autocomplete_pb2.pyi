@@ -610,7 +610,7 @@ Global___Acknowledgement: _TypeAlias = Acknowledgement  # noqa: Y015
 
 @_typing.final
 class Suggestions(_message.Message):
-    """Suggestions belong to the text at `revision`."""
+    """Suggestions belong to the text at `revision`. Those that come soon after the commit acknowledge the edit, too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -618,11 +618,16 @@ class Suggestions(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     edit_id: _builtins.str
     revision: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     @_builtins.property
     def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]: ...
+    @_builtins.property
+    def acknowledged(self) -> Global___Acknowledgement:
+        """of the same edit, if it has not come before"""
+
     def __init__(
         self,
         *,
@@ -630,10 +635,11 @@ class Suggestions(_message.Message):
         revision: _builtins.int = ...,
         suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        acknowledged: Global___Acknowledgement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_id", b"edit_id", "finish_reason", b"finish_reason", "revision", b"revision", "suggestions", b"suggestions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "edit_id", b"edit_id", "finish_reason", b"finish_reason", "revision", b"revision", "suggestions", b"suggestions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,8 +46,8 @@ class AutocompleteStub:
     Edit: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.EditRequest, _autocomplete_pb2.EditResponse]
     """Edit applies edits, all or none, and answers with suggestions if they were asked for."""
     Type: _grpc.StreamStreamMultiCallable[_autocomplete_pb2.TypeRequest, _autocomplete_pb2.TypeResponse]
-    """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
-    suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+    """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
+    its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
     """
     Complete: _grpc.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
@@ -72,8 +72,8 @@ class AutocompleteAsyncStub(AutocompleteStub):
     Edit: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.EditRequest, _autocomplete_pb2.EditResponse]  # type: ignore[assignment]
     """Edit applies edits, all or none, and answers with suggestions if they were asked for."""
     Type: _aio.StreamStreamMultiCallable[_autocomplete_pb2.TypeRequest, _autocomplete_pb2.TypeResponse]  # type: ignore[assignment]
-    """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
-    suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+    """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
+    its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
     """
     Complete: _aio.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]  # type: ignore[assignment]
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
@@ -125,8 +125,8 @@ class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_autocomplete_pb2.TypeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_autocomplete_pb2.TypeResponse], _abc.AsyncIterator[_autocomplete_pb2.TypeResponse]]:
-        """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
-        suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+        """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
+        its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
         """
 
     @_abc_1.abstractmethod

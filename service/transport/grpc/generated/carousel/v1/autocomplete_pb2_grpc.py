@@ -106,8 +106,8 @@ class AutocompleteServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Type(self, request_iterator, context):
-        """Type is Edit as a conversation: edits may be pipelined, each is acknowledged at once, suggestions follow and the
-        suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+        """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
+        its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

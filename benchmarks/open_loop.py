@@ -58,23 +58,29 @@ class Load:
 Ask = Callable[[], Awaitable[Outcome]]
 
 
-async def offer(ask: Ask, rate_per_s: float, seconds: float) -> Load:
-    """Ask at random moments (a Poisson process) for so long, then await what is still owed. Errors of `ask` end it."""
-    load = Load()
+async def offer(ask: Ask, rate_per_s: float, seconds: float, *, settle_s: float = 0.0) -> Load:
+    """Ask at random moments (a Poisson process) for so long, then await what is still owed. Errors of `ask` end it.
+
+    What is due in the first `settle_s` seconds, which come before, is asked and not counted: a queue that starts empty
+    takes a while to become what it is at this rate.
+    """
+    load, uncounted = Load(), Load()
     chosen = random.Random(_SEED)
     due_s = chosen.expovariate(rate_per_s)
     cpu_began_s = time.process_time()
     began_s = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
-        while (now_s := time.perf_counter() - began_s) < seconds:
+        while (now_s := time.perf_counter() - began_s) < settle_s + seconds:
             while due_s <= now_s:
-                load.offered += 1
-                tasks.create_task(_one(ask, began_s + due_s, load))
+                into = uncounted if due_s < settle_s else load
+                into.offered += 1
+                tasks.create_task(_one(ask, began_s + due_s, into))
                 due_s += chosen.expovariate(rate_per_s)
             await asyncio.sleep(_NAP_S)
+    took_s = time.perf_counter() - began_s
     load.offered_for_s = seconds
-    load.seconds = time.perf_counter() - began_s
-    load.client_cpu_s = time.process_time() - cpu_began_s
+    load.seconds = took_s - settle_s
+    load.client_cpu_s = (time.process_time() - cpu_began_s) * load.seconds / took_s
     return load
 
 

@@ -62,7 +62,11 @@ class Admission:
         self.most = self._most()
 
     def answered(self, rows: int) -> None:
-        """A request got its suggestions, at the cost of so many rows; those of its movement apart."""
+        """A request got its suggestions, at the cost of so many rows.
+
+        Those of its movement count: who was turned away before brings more than one byte, and under overload that is
+        nearly everybody.
+        """
         self._requests = min(self._requests + 1.0, _MEMORY_REQUESTS)
         self._rows_per_request += (rows - self._rows_per_request) / self._requests
 

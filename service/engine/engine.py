@@ -113,6 +113,9 @@ class Engine:
 
     `clock` is what `Advance.deadline_s` is measured on, in seconds. With a `runner` that runs beside the engine, large
     batches are: while one runs, what the one before it gave is kept, and the next one is planned.
+
+    `on_message` is called by whoever submits, opens, closes or cancels; it may be replaced by what calls `wake` a
+    little later, once for many messages.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Engine:
         self._numbers = itertools.count(1)
         self._inbox: deque[_Message] = deque()
         self._wake = threading.Condition()
+        self.on_message: Callable[[], None] = self.wake
         self._waiting = self._asking = 0
         self._stopping = False
         self._abandon = False
@@ -202,17 +206,22 @@ class Engine:
                 self._asking += 1
             self._waiting += 1
             self._inbox.append(_Submit(ticket, request, answer))
-            self._wake.notify()
+        self.on_message()
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop computing a request's suggestions or completion within one tick; a path that moves goes on."""
         self._send(_Cancel(ticket))
 
+    def wake(self) -> None:
+        """Let the engine take what arrived, if it waits."""
+        with self._wake:
+            self._wake.notify()
+
     def _send(self, message: _Message) -> None:
         with self._wake:
             self._inbox.append(message)
-            self._wake.notify()
+        self.on_message()
 
     # -- the engine thread ----------------------------------------------------------------------------------------
 
@@ -427,7 +436,9 @@ class Engine:
         except StopIteration as done:
             # A completion counts as company, not by its length: it is of use from its first byte on.
             if isinstance(task, AdvanceTask) and _asks(task.request):
-                self._admission.answered(task.steps_asked_for)
+                # A long paste comes in chunks between the others' steps; it does not make everybody's requests long.
+                moved = min(task.awaited, self._config.batch.max_chunk)
+                self._admission.answered(moved + task.steps_asked_for)
             self._finish(task, done.value)
         finally:
             self._tree.visits += held

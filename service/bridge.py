@@ -38,6 +38,8 @@ class EngineSuggester:
     def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
         self._engine, self._identity, self._loop = engine, identity, loop
         self._waiting = 0
+        self._waking = False
+        engine.on_message = self._wake_soon
 
     @property
     def identity(self) -> ModelIdentity:
@@ -79,6 +81,19 @@ class EngineSuggester:
             stream.cancel()
             raise
         return stream
+
+    def _wake_soon(self) -> None:
+        """Wake the engine once for all that arrives in this turn of the loop.
+
+        A thread that wakes up wants the interpreter lock: woken by each of many keystrokes, it would hold up the rest.
+        """
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._engine.wake()
 
     def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
         if future.cancelled():

@@ -1,9 +1,13 @@
 """`carousel bench memory`: resident bytes of a held session, over the size of the state that it holds.
 
-A server of its own, whose state budget has room for about one state per session, holds sessions of distinct texts. What
-is measured is the growth of the server process's resident memory from a first batch of sessions (which brings the
-allocators' and the libraries' own growth with it) to the last one, over the sessions between, less one copy of their
-texts: the state's row with its head and links, and everything that sessions, store and engine keep for a session.
+A server of its own, whose state budget has room for about one state per session, holds sessions of distinct texts. Two
+things make up what a session takes. Its state, with head, links and its share of what the budget keeps free to work
+with: the budget over all sessions held. And everything else that sessions, store and engine keep for it: the growth of
+the process's resident memory from a first batch of sessions to the last one, less one copy of their texts.
+
+The first batch is large. It fills the budget, of which no page is resident before it is used, and pages come by the
+two megabytes: a growth with states in it would be wrong by more than a thousand bytes a session. And it uses up what
+allocators had free when the server had started, which would hold a part of the sessions that count.
 
 Texts share their first part, so that ten million model steps need not be waited for; every session has its own text,
 its own node, and its own state, which depends on all of it.
@@ -12,6 +16,7 @@ its own node, and its own state, which depends on all of it.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import string
 import time
@@ -41,13 +46,14 @@ from service.model.manifest import ModelFolderError, read_manifest
 from service.settings import shipped_model
 
 BAR = 1.25
-ROOM = 1.08  # states in the budget over sessions: reclaiming frees a sixteenth of all rows at once
-_WORKING_ROWS = 512
-_COLUMNS_BYTES = 160  # more than what the tree keeps of a node beside its state; checked by the count of held states
-_FIRST = 500
+FREE = 1 / 16  # of the states in the budget may be unused: a look for states to drop finds so many
+_COLUMNS_BYTES = 144  # what the tree keeps of a node beside its state, and not less
+_FULL = 0.93  # of the budget, at least, once it is filled: more than is dropped at once is never free
+_FIRST = 10_000  # no more than the sessions that count: each makes several states, so that they fill the budget
 _AT_ONCE = 32
 _SEED = 5
 _TIMEOUT_S = 120.0
+_RESIDENT, _STATES = "process_resident_memory_bytes", "carousel_state_bytes"
 _WIDTHS = {"float32": 4, "uint8": 1}
 
 
@@ -55,16 +61,36 @@ _WIDTHS = {"float32": 4, "uint8": 1}
 class Held:
     """What a server held, before and after the sessions that count."""
 
-    sessions: int
+    sessions: int  # that count
+    first: int  # sessions before them
     text_bytes: int
+    budget_bytes: int  # of states
     resident_before: float
     resident_after: float
-    state_bytes_after: float  # of the budget, in use
+    state_bytes_before: float  # of the budget, in use
+    state_bytes_after: float
+
+    @property
+    def state_share(self) -> float:
+        """Bytes of the budget for a session: its state with head and links, and its share of what is free."""
+        return self.budget_bytes / (self.first + self.sessions)
+
+    @property
+    def beside(self) -> float:
+        """Resident bytes of a session beside the budget, one copy of its text apart."""
+        return (self.resident_after - self.resident_before) / self.sessions - self.text_bytes
 
     @property
     def per_session(self) -> float:
         """Resident bytes of a session, one copy of its text apart."""
-        return (self.resident_after - self.resident_before) / self.sessions - self.text_bytes
+        return self.state_share + self.beside
+
+    def check(self, state: int) -> None:
+        """Raise BenchmarkError unless the budget was filled before, and holds a state for each session after."""
+        if self.state_bytes_before < _FULL * self.budget_bytes:
+            raise BenchmarkError(f"the first {self.first} sessions did not fill the state budget: let it be smaller")
+        if self.state_bytes_after < (self.first + self.sessions) * state:
+            raise BenchmarkError("the state budget holds less than one state for each session")
 
 
 def memory(
@@ -83,12 +109,13 @@ def memory(
     with failing_in_one_line():
         state = state_bytes(model or shipped_model(), precision)
         first = min(_FIRST, sessions)
-        rows = int((sessions + first) * ROOM) + _WORKING_ROWS
-        limits = ("--max-sessions", str(sessions + first + 8), "--state-budget", str(rows * (state + _COLUMNS_BYTES)))
+        budget = math.ceil((sessions + first) / (1 - FREE)) * (state + _COLUMNS_BYTES)
+        limits = ("--max-sessions", str(sessions + first), "--state-budget", str(budget))
         with own_server(model, ("--precision", precision, *limits)) as measured:
-            held = asyncio.run(measure(measured, sessions, first, text_bytes, distinct_bytes))
+            held = asyncio.run(measure(measured, sessions, first, text_bytes, distinct_bytes, budget))
+        held.check(state)
     cpu_share = (time.process_time() - cpu_began_s) / (time.perf_counter() - began_s)
-    settings = {"distinct_bytes": distinct_bytes, "precision": precision, "first_sessions": first}
+    settings = {"distinct_bytes": distinct_bytes, "precision": precision}
     report = report_of(held, state, cpu_share, settings, where)
 
     def draw(path: Path) -> None:
@@ -120,18 +147,18 @@ def texts(count: int, size: int, distinct: int) -> Sequence[str]:
     return [shared + "".join(chosen.choices(string.ascii_lowercase + " ", k=distinct)) for _ in range(count)]
 
 
-async def measure(measured: Measured, count: int, first: int, text_size: int, distinct: int) -> Held:
+async def measure(measured: Measured, count: int, first: int, text_size: int, distinct: int, budget_bytes: int) -> Held:
     """Hold `first` sessions, then `count` more. Raises BenchmarkError and CarouselErrors."""
     every = texts(first + count, text_size, distinct)
     async with AsyncClient(measured.target, timeout_s=_TIMEOUT_S) as client:
         await _hold(client, every[:first])
-        before = measured.counter("process_resident_memory_bytes")
+        before, states_before = measured.counter(_RESIDENT), measured.counter(_STATES)
         await _hold(client, every[first:])
-        after = measured.counter("process_resident_memory_bytes")
+        after, states_after = measured.counter(_RESIDENT), measured.counter(_STATES)
         held = measured.counter("carousel_sessions")
         if held < first + count:
             raise BenchmarkError(f"the server holds {held:.0f} sessions of {first + count}")
-        return Held(count, text_size, before, after, measured.counter("carousel_state_bytes"))
+        return Held(count, first, text_size, budget_bytes, before, after, states_before, states_after)
 
 
 async def _hold(client: AsyncClient, every: Sequence[str]) -> None:
@@ -159,11 +186,18 @@ def report_of(held: Held, state: int, cpu_share: float, settings: Mapping[str, o
             bar=f"<= {BAR}",
         ),
         Figure("resident_bytes", "resident bytes per held session, text apart", held.per_session, "bytes", 0),
+        Figure(
+            "budget_share_bytes", "of these: its state, and its share of what is free", held.state_share, "bytes", 0
+        ),
+        Figure("beside_bytes", "of these: everything else", held.beside, "bytes", 0),
         Figure("state_bytes", "size of one state", state, "bytes", 0),
         Figure("text_bytes", "text of each session", held.text_bytes, "bytes", 0),
         Figure("sessions", "sessions", held.sessions, digits=0),
+        Figure("first_sessions", "sessions before them", held.first, digits=0),
         Figure("resident_before_bytes", "the server process before", held.resident_before, "bytes", 0),
         Figure("resident_after_bytes", "the server process after", held.resident_after, "bytes", 0),
+        Figure("budget_bytes", "state budget", held.budget_bytes, "bytes", 0),
+        Figure("budget_in_use_before_bytes", "state budget in use before", held.state_bytes_before, "bytes", 0),
         Figure("budget_in_use_bytes", "state budget in use after", held.state_bytes_after, "bytes", 0),
         Figure("client_cpu_share", "CPU of the load generator, of one core", cpu_share),
     )

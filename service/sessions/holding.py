@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from service.errors import NotFound, Overloaded, Unavailable
 from service.sessions.accepts import OfferedSuggestions
+from service.sessions.by_session import BySession
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
 from service.sessions.records import Checkpoint, Fence, SessionKey, StoredSession
@@ -40,7 +41,7 @@ class HeldSessions:
         self._suggesters = suggesters
         self._store = store
         self._limits = limits
-        self._held: dict[SessionKey, Session | bytes] = {}  # bytes: a packed Resting
+        self._held: BySession[Session | bytes] = BySession()  # bytes: a packed Resting
         self._awake: OrderedDict[SessionKey, Session] = OrderedDict()  # the least recently asked for first
         self._arrivals: dict[SessionKey, list[_Arrival]] = {}
         self._beginning = 0
@@ -110,7 +111,7 @@ class HeldSessions:
             return None
         offered = OfferedSuggestions(fence.revision, resting.offered)
         ids = [offered.offer(fence.revision, text) for text in texts]
-        self._held[key] = pack(resting._replace(offered=offered.texts))
+        self._held.put(key, pack(resting._replace(offered=offered.texts)))
         return ids
 
     def let_go(self, session: Session) -> None:
@@ -119,7 +120,8 @@ class HeldSessions:
             return
         session.closed = True
         self._suggesters[session.model].close_path(session.path)
-        del self._held[session.key], self._awake[session.key]
+        self._held.remove(session.key)
+        del self._awake[session.key]
         self._overtake(session.key)
 
     def let_go_all(self) -> None:
@@ -130,7 +132,8 @@ class HeldSessions:
             self._forget_resting(key)
 
     def _hold(self, session: Session) -> None:
-        self._held[session.key] = self._awake[session.key] = session
+        self._held.put(session.key, session)
+        self._awake[session.key] = session
 
     def _wake(self, key: SessionKey, stored: StoredSession) -> None:
         """Hold what the store has, in the place where it rested if nobody else has written since.
@@ -164,7 +167,7 @@ class HeldSessions:
                 return
             self._paid -= costs
             session.closed = True
-            self._held[session.key] = pack(session.resting())
+            self._held.put(session.key, pack(session.resting()))
             del self._awake[session.key]
             self._store.rest(session.key)
             self._overtake(session.key)
@@ -177,7 +180,7 @@ class HeldSessions:
         """Give up the place of a session at rest; nothing happens if there is none."""
         resting = self._resting(key)
         if resting is not None:
-            del self._held[key]
+            self._held.remove(key)
             self._suggesters[resting.model].close_path(resting.path)
 
     def _overtake(self, key: SessionKey) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.errors import Fenced
+from service.sessions.by_session import BySession
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
 from service.sessions.stores.packed import pack, unpack
 
@@ -20,13 +21,13 @@ class MemoryStore:
     """A `Store` in a dictionary. Keeps references to the records, and bytes of what rests. No method ever waits."""
 
     def __init__(self) -> None:
-        self._entries: dict[SessionKey, _Entry | bytes] = {}
+        self._entries: BySession[_Entry | bytes] = BySession()
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""
-        if key in self._entries:
+        if self._entries.get(key) is not None:
             return False
-        self._entries[key] = _Entry(StoredSession(checkpoint))
+        self._entries.put(key, _Entry(StoredSession(checkpoint)))
         return True
 
     async def append(
@@ -52,13 +53,13 @@ class MemoryStore:
         """As `Store.rest`: what is kept of the session becomes one piece of bytes."""
         entry = self._entries.get(key)
         if isinstance(entry, _Entry):
-            self._entries[key] = pack(StoredSession(entry.checkpoint, tuple(entry.records)))
+            self._entries.put(key, pack(StoredSession(entry.checkpoint, tuple(entry.records))))
 
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
         entry = self._entry(key)
         if entry is not None and entry.fence.incarnation == incarnation:
-            del self._entries[key]
+            self._entries.remove(key)
 
     async def close(self) -> None:
         """As `Store.close`."""
@@ -67,5 +68,6 @@ class MemoryStore:
     def _entry(self, key: SessionKey) -> _Entry | None:
         entry = self._entries.get(key)
         if isinstance(entry, bytes):
-            entry = self._entries[key] = _Entry(unpack(entry))
+            entry = _Entry(unpack(entry))
+            self._entries.put(key, entry)
         return entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from benchmarks.naive import Compared, Turn
 from benchmarks.open_loop import Load, Outcome
 from benchmarks.overload import Phases
 from benchmarks.ratios import ratio_of
+from benchmarks.report import BenchmarkError
 from benchmarks.texts import held_out_text, unforeseen_letter
 from benchmarks.undo import Taken
 
@@ -51,10 +53,32 @@ def test_going_back_is_measured_in_typed_letters() -> None:
     assert (taken.backspace_ratio, taken.jump_ratio) == (0.5, 15.0)
 
 
-def test_memory_of_a_session_is_the_growth_less_its_text() -> None:
-    held = Held(sessions=10, text_bytes=100, resident_before=1_000, resident_after=8_000, state_bytes_after=0)
-    report = report_of(held, 500, 0.0, {}, circumstances([]))
-    assert {figure.key: figure.value for figure in report.figures}["resident_over_state"] == 600 / 500
+_HELD = Held(
+    sessions=10,
+    first=10,
+    text_bytes=100,
+    budget_bytes=11_000,
+    resident_before=1_000,
+    resident_after=2_500,
+    state_bytes_before=10_230,
+    state_bytes_after=10_000,
+)
+
+
+def test_memory_of_a_session_is_its_share_of_the_states_and_the_growth_less_its_text() -> None:
+    report = report_of(_HELD, 500, 0.0, {}, circumstances([]))
+    figures = {figure.key: figure.value for figure in report.figures}
+    assert (figures["budget_share_bytes"], figures["beside_bytes"]) == (550, 50)
+    assert figures["resident_over_state"] == 600 / 500
+
+
+@pytest.mark.parametrize(("before", "after"), [(10_229, 10_300), (10_230, 9_999)])
+def test_memory_is_not_measured_with_a_budget_that_was_not_filled_or_holds_too_few_states(
+    before: int, after: int
+) -> None:
+    replace(_HELD, state_bytes_before=10_230, state_bytes_after=10_000).check(500)
+    with pytest.raises(BenchmarkError):
+        replace(_HELD, state_bytes_before=before, state_bytes_after=after).check(500)
 
 
 def test_texts_of_sessions_are_all_different_and_of_one_length() -> None:

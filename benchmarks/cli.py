@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from benchmarks.context import context
+from benchmarks.efficiency.command import efficiency
 from benchmarks.free import free
 from benchmarks.graph.command import graph
 from benchmarks.memory import memory
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Measure what the README states: a table on standard output, JSON and a picture in a folder.",
 )
 app.command("context")(context)
+app.command("efficiency")(efficiency)
 app.command("free")(free)
 app.command("graph")(graph)
 app.command("memory")(memory)

@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.machine import Circumstances
 from benchmarks.report import BenchmarkError
+from benchmarks.workers import WorkerError
 from carousel_client import CarouselError
 
 ModelOption = Annotated[
@@ -43,6 +44,6 @@ def failing_in_one_line() -> Iterator[None]:
     """What keeps a benchmark from measuring ends the command with one line and status 1."""
     try:
         yield
-    except (BenchmarkError, CarouselError) as error:
+    except (BenchmarkError, CarouselError, WorkerError) as error:
         print(f"carousel: {error}", file=sys.stderr)
         raise typer.Exit(_FAILED) from error

@@ -30,7 +30,7 @@ def profiled(pid: int, to: Path | None, seconds: float) -> Iterator[None]:
     if program is None:
         raise BenchmarkError("there is no py-spy to profile with; install it with: pip install py-spy")
     shape = "raw" if to.suffix == ".txt" else "flamegraph"
-    command = [program, "record", "--native", "--threads", "--nonblocking", "--rate", str(_RATE_HZ)]
+    command = [program, "record", "--native", "--threads", "--rate", str(_RATE_HZ)]
     command += ["--duration", str(max(round(seconds), 1)), "--format", shape, "--output", str(to), "--pid", str(pid)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -1,0 +1,122 @@
+"""Sessions that go on greedily, over and over, each under a tenant of its own. A worker; see benchmarks.workers.
+
+`python -m benchmarks.efficiency.completions HOST:PORT SESSIONS PROMPT_BYTES MAX_BYTES`. A completion that ends is
+followed by one from a new session with another prompt: nobody is ever told what was computed before. What arrives is
+counted in bytes of text, between two moments after all have begun.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+
+from benchmarks.lean_grpc import Connection, Stream, call_head, run
+from benchmarks.texts import held_out_text
+from benchmarks.workers import answer_questions
+from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
+
+_SERVICE = "/carousel.v1.Autocomplete/"
+_HELD_OUT_BYTES = 600_000
+
+
+class Completing:
+    """Every session that completes now, and what has arrived of all of them."""
+
+    def __init__(self, target: str, sessions: int, prompt_bytes: int, max_bytes: int) -> None:
+        """Connect; nothing is asked for yet."""
+        self._connection = Connection(target)
+        self._prompt_bytes, self._max_bytes = prompt_bytes, max_bytes
+        self._text = held_out_text(_HELD_OUT_BYTES)
+        self._numbers = itertools.count()
+        tenants = [{"x-carousel-tenant": f"tenant-{number}"} for number in range(sessions)]
+        self._create = [call_head(target, _SERVICE + "CreateSession", tenant) for tenant in tenants]
+        self._complete = [call_head(target, _SERVICE + "Complete", tenant) for tenant in tenants]
+        self._streams: list[Stream | None] = [None] * sessions
+        self._bytes = self._messages = self._ended = 0
+        self._begun: set[int] = set()
+
+    def answer(self, warm_up_s: float, seconds: float) -> dict[str, float]:
+        """Complete for so long: a worker's answer. Raises LeanGrpcError and OSError."""
+        self._begun.clear()
+        before, ended = self._bytes, self._ended
+        for place in range(len(self._streams)):
+            self._begin(place)
+        self._run_for(warm_up_s, all_begun=True)
+        first = self._now()
+        self._run_for(seconds)
+        last = self._now()
+        for stream in self._streams:
+            if stream is not None:
+                stream.cancel()
+        self._connection.flush()
+        took_s, cpu_s, received, messages = (after - at for at, after in zip(first, last, strict=True))
+        return {
+            "bytes_per_s": received / took_s,
+            "messages_per_s": messages / took_s,
+            "cpu_share": cpu_s / took_s,
+            "bytes": self._bytes - before,
+            "ended": self._ended - ended,
+        }
+
+    def _run_for(self, seconds: float, *, all_begun: bool = False) -> None:
+        """Receive for so long, and until all have begun if that is wanted."""
+        until_s = time.perf_counter() + seconds
+
+        def over() -> bool:
+            begun = not all_begun or len(self._begun) == len(self._streams)
+            return begun and time.perf_counter() >= until_s
+
+        run([self._connection], over)
+
+    def _now(self) -> tuple[float, float, int, int]:
+        return time.perf_counter(), time.process_time(), self._bytes, self._messages
+
+    def _begin(self, place: int) -> None:
+        """A new session of this tenant, and its completion as soon as it is there."""
+        number = next(self._numbers)
+        name = f"session-{number}"
+
+        def complete(_: Stream) -> None:
+            request = pb.CompleteRequest(session_id=name, max_bytes=self._max_bytes)
+            stream = self._connection.open(self._complete[place], on_message, on_end)
+            stream.send(request.SerializeToString(), end=True)
+            self._streams[place] = stream
+
+        def on_message(_: Stream, message: bytes) -> None:
+            text = pb.CompleteResponse.FromString(message).text
+            self._bytes += len(text) if text.isascii() else len(text.encode())
+            self._messages += 1
+            self._begun.add(place)
+
+        def on_end(_: Stream) -> None:
+            self._ended += 1
+            self._begun.add(place)
+            self._begin(place)
+
+        request = pb.CreateSessionRequest(id=name, text=self._prompt(number))
+        creating = self._connection.open(self._create[place], _ignore, complete)
+        creating.send(request.SerializeToString(), end=True)
+        self._streams[place] = creating
+
+    def _prompt(self, number: int) -> str:
+        """Another one for every number: the held-out code is cut elsewhere each time it is gone through."""
+        size = self._prompt_bytes
+        rounds, place = divmod(number, (len(self._text) - size) // size)
+        start = place * size + rounds % size
+        return self._text[start : start + size]
+
+
+def _ignore(_: Stream, __: bytes) -> None:
+    """The answer to CreateSession: the name was ours."""
+
+
+def main() -> None:
+    """Do what is asked until there are no more questions."""
+    target, *numbers = sys.argv[1:]
+    sessions, prompt_bytes, max_bytes = map(int, numbers)
+    answer_questions(Completing(target, sessions, prompt_bytes, max_bytes).answer)
+
+
+if __name__ == "__main__":
+    main()

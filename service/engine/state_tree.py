@@ -21,15 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import prefix_key
+from service.engine.budget import Share, StateBudget
 from service.engine.far_index import FarIndex
 from service.engine.ports import FollowResult, States, StateShape, StepResult
 from service.engine.retention import Retention
+from service.engine.row_blocks import RowBlocks
 
 Node = NewType("Node", int)
 Nodes = NDArray[np.int32]
 
 NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
 _LOOKS, _DROPS = 16, 64  # a look at all rows finds a sixteenth of them to drop; a 64th are dropped at a time
+_LEAST_ROWS = 16
 _LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling", "likely_child")
 
 
@@ -52,7 +55,7 @@ class TreeFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TreeConfig:
-    """`budget_bytes` bounds states, heads and columns together."""
+    """`budget_bytes` bounds states, heads and columns together, if the tree shares no budget with others."""
 
     budget_bytes: int = 256 << 20
     retention: Retention = Retention()
@@ -68,17 +71,22 @@ class StateTree:
     `visits` counts the nodes that were walked over because they were held; whoever reads it may set it back.
     """
 
-    def __init__(self, shapes: Sequence[StateShape], top_k: int, config: TreeConfig) -> None:
+    def __init__(
+        self, shapes: Sequence[StateShape], top_k: int, config: TreeConfig, share: Share | None = None
+    ) -> None:
+        share = StateBudget(config.budget_bytes).join() if share is None else share
         head_bytes = top_k * 5
         columns_bytes = 4 * len(_LINK_COLUMNS) + 4 + 1 + 4 + 4 + 8 + 16 + 4
         self.row_bytes = sum(shape.row_bytes for shape in shapes) + head_bytes + columns_bytes
-        self.capacity = config.budget_bytes // self.row_bytes
-        if self.capacity < 16:
+        self.capacity = rows = share.total_bytes // self.row_bytes
+        least = min(rows, share.guaranteed_bytes // self.row_bytes)
+        if least < _LEAST_ROWS:
+            enough = -(-share.total_bytes * _LEAST_ROWS * self.row_bytes // share.guaranteed_bytes)
             raise BudgetTooSmall(
-                f"a state budget of {config.budget_bytes} bytes holds {self.capacity} states of {self.row_bytes}; "
-                f"at least 16 are needed: give at least {16 * self.row_bytes}"
+                f"a state budget of {share.total_bytes} bytes gives a model {least} states of {self.row_bytes}; "
+                f"at least {_LEAST_ROWS} are needed: give at least {enough}"
             )
-        rows = self.capacity
+        self._blocks = RowBlocks(rows, self.row_bytes, share)
         self._top_k = top_k
         self._retention = config.retention
         # np.empty touches no page: memory is taken as rows are used, lowest first.
@@ -109,8 +117,8 @@ class StateTree:
         self._used_of = self._used_at.data
         self._top_token_of = self.top_tokens.data
         self._top_log_probability_of = self.top_log_probabilities.data
-        self._free = np.arange(rows - 1, -1, -1, dtype=np.int32)
-        self._free_count = rows
+        self._free = np.empty(rows, np.int32)  # of the rows that the budget granted
+        self._free_count = 0
         self._far = FarIndex(self._keys)
         self._roots: dict[str, Node] = {}
         self._scope_of_root: dict[Node, str] = {}
@@ -121,13 +129,14 @@ class StateTree:
         self._to_drop: Nodes = np.empty(0, np.int32)
         self._used_then: NDArray[np.int64] = np.empty(0, np.int64)
         self._leaving = np.zeros(rows, np.bool_)
+        self._grow(1)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     @property
     def held(self) -> int:
         """How many nodes there are."""
-        return self.capacity - self._free_count
+        return self._blocks.owned_rows - self._free_count
 
     @property
     def held_bytes(self) -> int:
@@ -336,14 +345,44 @@ class StateTree:
 
     def reserve(self, rows: int) -> None:
         """Make sure that `rows` nodes can be added, dropping others if need be. Raises TreeFull."""
+        self._grow(rows - self._free_count)
         while self._free_count < rows:
             if not len(self._to_drop):
                 self._look_for_victims(rows - self._free_count)
-            some = max(rows - self._free_count, self.capacity // _DROPS)
+            some = max(rows - self._free_count, self._blocks.owned_rows // _DROPS)
             nodes, used_then = self._to_drop[:some], self._used_then[:some]
             self._to_drop, self._used_then = self._to_drop[some:], self._used_then[some:]
             # Whatever was used since the look is not among the oldest any more.
             self._drop(nodes[(self._used_at[nodes] == used_then) & self._droppable(nodes)])
+
+    @property
+    def owes(self) -> bool:
+        """Whether other models have a claim to rows of this one. May be read from any thread."""
+        return self._blocks.owes_rows > 0
+
+    def give_back(self) -> bool:
+        """Drop what was not used for longest, by the block, and let others have its memory; whether there was any.
+
+        What work stands on stays, and so do the roots of scopes that have paths.
+        """
+        used = self._used_at > 0
+        immovable = np.zeros(len(used), np.bool_)
+        held = np.flatnonzero(used).astype(np.int32)
+        immovable[held] = ~self._droppable(held)
+        blocks = self._blocks.coldest(self._used_at, immovable, self._blocks.owes_rows)
+        leaving = np.isin(np.arange(len(used)) // self._blocks.block_rows, blocks)
+        self._drop(np.flatnonzero(leaving & used).astype(np.int32))
+        free = self._free[: self._free_count]
+        staying = free[~leaving[free]]
+        self._free_count = len(staying)
+        self._free[: self._free_count] = staying
+        self._blocks.shrink(blocks, [*self._states, self.top_tokens, self.top_log_probabilities])
+        return bool(blocks)
+
+    def _grow(self, rows: int) -> None:
+        new = self._blocks.grow(rows)[::-1]  # so that the lowest are used first
+        self._free[self._free_count : self._free_count + len(new)] = new
+        self._free_count += len(new)
 
     # -- holding ------------------------------------------------------------------------------------------------
 
@@ -406,11 +445,12 @@ class StateTree:
         top_log_probabilities: NDArray[np.float32],
         rows: NDArray[np.intp],
     ) -> None:
-        """Keep rows `rows` of a result as these nodes' states and heads."""
+        """Keep rows `rows` of a result, in rising order, as these nodes' states and heads."""
+        everything: slice | NDArray[np.intp] = slice(None) if len(rows) == len(top_tokens) else rows
         for slab, state in zip(self._states, states, strict=True):
-            slab[nodes] = state[rows]
-        self.top_tokens[nodes] = top_tokens[rows]
-        self.top_log_probabilities[nodes] = top_log_probabilities[rows]
+            slab[nodes] = state[everything]  # a view if it is all of them: copying states is what this costs
+        self.top_tokens[nodes] = top_tokens[everything]
+        self.top_log_probabilities[nodes] = top_log_probabilities[everything]
 
     def _store_one(self, node: Node, result: StepResult, row: int) -> None:
         for slab, state in zip(self._states, result.states, strict=True):
@@ -512,8 +552,8 @@ class StateTree:
             raise TreeFull(f"{self.held} states are in use and {wanted} more are wanted")
         order = np.lexsort((self._used_at[nodes], self._occupied[nodes] > 0, kept[nodes]))
         # Of what retention does not ask for a longer list is worth keeping: it only gets older.
-        unasked = min(int(np.count_nonzero(~kept[nodes])), self.capacity // 4)
-        self._to_drop = nodes[order[: max(wanted, self.capacity // _LOOKS, unasked)]]
+        unasked = min(int(np.count_nonzero(~kept[nodes])), self._blocks.owned_rows // 4)
+        self._to_drop = nodes[order[: max(wanted, self._blocks.owned_rows // _LOOKS, unasked)]]
         self._used_then = self._used_at[self._to_drop]
 
     def check(self) -> None:

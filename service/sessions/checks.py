@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from service.engine.requests import SamplingSpec, SuggestSpec
 from service.errors import InvalidArgument
@@ -17,7 +18,7 @@ _BYTES = 256
 
 
 def check_create(command: CreateSession, limits: Limits) -> None:
-    """Raises InvalidArgument for `id`, `text`, `suggest.count` or `suggest.max_bytes`."""
+    """Raises InvalidArgument for `id`, `text`, or what `check_suggest` raises."""
     if command.id is not None and _SESSION_ID.fullmatch(command.id) is None:
         raise InvalidArgument("id", "must be 1 to 128 of A-Z a-z 0-9 . _ -; leave it out to be given one")
     size = check_text(command.text, "text")
@@ -27,7 +28,7 @@ def check_create(command: CreateSession, limits: Limits) -> None:
 
 
 def check_edit(command: EditSession, limits: Limits) -> None:
-    """Raises InvalidArgument for `edit_id`, `edits`, an edit's text or place, `suggest.count`, `suggest.max_bytes`."""
+    """Raises InvalidArgument for `edit_id`, `edits`, an edit's text or place, or what `check_suggest` raises."""
     if command.edit_id is not None:
         if not 1 <= len(command.edit_id) <= _MAX_EDIT_ID:
             raise InvalidArgument("edit_id", f"must be 1 to {_MAX_EDIT_ID} characters; leave it out to be given one")
@@ -66,13 +67,17 @@ def check_complete(command: CompleteText, limits: Limits) -> None:
     _check_range("max_bytes", command.max_bytes, 1, limits.max_completion_bytes)
     _check_range("count", command.count, 1, limits.max_completions)
     _check_range("seed", command.seed or 0, 0, _MAX_SEED)
-    if len(command.stop) > limits.max_stops:
-        raise InvalidArgument("stop", f"{len(command.stop)} strings, at most {limits.max_stops} are looked for")
-    for index, stop in enumerate(command.stop):
-        size = check_text(stop, f"stop[{index}]")
-        if not 1 <= size <= limits.max_stop_bytes:
-            raise InvalidArgument(f"stop[{index}]", f"{size} bytes are outside of 1..{limits.max_stop_bytes}")
+    _check_stops("stop", [check_text(stop, f"stop[{index}]") for index, stop in enumerate(command.stop)], limits)
     _check_sampling(command.sampling)
+
+
+def _check_stops(field: str, sizes: Sequence[int], limits: Limits) -> None:
+    """`sizes` are the bytes of each string."""
+    if len(sizes) > limits.max_stops:
+        raise InvalidArgument(field, f"{len(sizes)} strings, at most {limits.max_stops} are looked for")
+    for index, size in enumerate(sizes):
+        if not 1 <= size <= limits.max_stop_bytes:
+            raise InvalidArgument(f"{field}[{index}]", f"{size} bytes are outside of 1..{limits.max_stop_bytes}")
 
 
 def _check_sampling(sampling: SamplingSpec) -> None:
@@ -94,13 +99,21 @@ def _check_range(field: str, value: float, least: float, most: float) -> None:
 
 
 def check_suggest(spec: SuggestSpec | None, limits: Limits) -> None:
-    """Raises InvalidArgument for `suggest.count` or `suggest.max_bytes`."""
+    """Raises InvalidArgument for `suggest.count`, `suggest.max_bytes` or `suggest.stop_strings`."""
     if spec is None:
         return
     if not 1 <= spec.count <= limits.max_suggestions:
         raise InvalidArgument("suggest.count", f"{spec.count} is outside of 1..{limits.max_suggestions}")
     if not 1 <= spec.max_bytes <= limits.max_suggestion_bytes:
         raise InvalidArgument("suggest.max_bytes", f"{spec.max_bytes} is outside of 1..{limits.max_suggestion_bytes}")
+    if spec.stop_strings:
+        _check_stops("suggest.stop_strings", list(map(len, spec.stop_strings)), limits)
+        for index, string in enumerate(spec.stop_strings):
+            try:
+                string.decode()
+            except UnicodeDecodeError as error:
+                fault = f"no valid UTF-8 at byte {error.start}: no suggestion could hold it"
+                raise InvalidArgument(f"suggest.stop_strings[{index}]", fault) from None
 
 
 def _add_inserted(so_far: int, text: str, field: str, limits: Limits) -> int:

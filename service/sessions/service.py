@@ -79,9 +79,9 @@ class Sessions:
     async def create(self, tenant: Tenant, command: CreateSession, *, deadline_s: float | None = None) -> SessionView:
         """Create a session at revision 1, or answer the existing one if `id`, text and model are the same.
 
-        Raises InvalidArgument (`id`, `text`, `suggest.count`, `suggest.max_bytes`), NotFound for an unknown model,
-        RevisionConflict if the id is taken by a session that was created from something else, Overloaded if this
-        process holds all the sessions it may, Unavailable.
+        Raises InvalidArgument (`id`, `text`, a field of `suggest`), NotFound for an unknown model, RevisionConflict if
+        the id is taken by a session that was created from something else, Overloaded if this process holds all the
+        sessions it may, Unavailable.
         """
         check_create(command, self._limits)
         model = self._known_model(command.model)

@@ -51,6 +51,55 @@ async def test_both_facades_suggest_the_same_bits(server: Running) -> None:
     assert shown[0] == shown[1]
 
 
+async def test_a_suggestion_for_a_block_may_span_lines_and_does_not_leave_it(caller: Caller) -> None:
+    async def suggested(text: str, stop: str) -> list[tuple[str, str]]:
+        shown = await caller.create(text=text, suggest={"count": 1, "max_bytes": 64, "stop": stop})
+        return [(suggestion.text, suggestion.finish_reason) for suggestion in shown.suggestions]
+
+    outside = [one for number in range(8) for one in await suggested(f"call({number})", "block")]
+    assert any("\n" in text for text, _ in outside)
+    ended = 0
+    for number in range(8):
+        text = f"        call({number})"
+        for (block, reason), (whole, _) in zip(
+            await suggested(text, "block"), await suggested(text, "none"), strict=False
+        ):
+            assert whole.startswith(block)
+            assert all(not line.strip() or line.startswith("        ") for line in block.split("\n")[1:-1])
+            ended += reason == "stop"
+    assert ended
+
+
+async def test_a_suggestion_ends_before_the_first_of_its_stop_strings(caller: Caller) -> None:
+    asked = {"count": 1, "max_bytes": 40, "stop": "none"}
+    (whole,) = (await caller.create(text=TEXT, suggest=asked)).suggestions
+    string = whole.text[5:7]
+    (cut,) = (await caller.create(text=TEXT, suggest={**asked, "stop_strings": ["\x00", string]})).suggestions
+    assert cut.text == whole.text[: whole.text.index(string)]
+    assert cut.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("strings", "field"),
+    [
+        (["a"] * 5, "suggest.stop_strings"),
+        (["a", ""], "suggest.stop_strings[1]"),
+        (["é" * 33], "suggest.stop_strings[0]"),
+    ],
+)
+async def test_stop_strings_that_are_too_many_too_long_or_empty_are_refused(
+    caller: Caller, strings: list[str], field: str
+) -> None:
+    session = await caller.create()
+    for asking in (
+        caller.create(suggest={"stop_strings": strings}),
+        caller.edit(session.id, 1, [], suggest={"stop_strings": strings}),
+    ):
+        with pytest.raises(Refused) as refused:
+            await asking
+        assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", field)
+
+
 EDITS: list[tuple[str, Edits, str, int]] = [
     ("typing", [{"insert": "x"}, {"insert": "yz"}], "abcdefxyz", 9),
     ("deleting", [{"delete": 2}], "abcd", 4),

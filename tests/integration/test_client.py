@@ -80,6 +80,24 @@ def test_a_session_knows_where_it_stands_after_every_method(client: Client) -> N
         assert (session.text(), session.revision, session.cursor) == ("abc日", 6, 4)
 
 
+def test_suggestions_span_a_block_or_end_before_a_stop_string(client: Client) -> None:
+    with client.session("call(7)") as session:
+        whole = session.suggest(1, max_bytes=64, stop=Stop.NONE).suggestions[0].text
+        assert whole.startswith(session.suggest(1, max_bytes=64, stop=Stop.BLOCK).suggestions[0].text)
+        cut = session.suggest(1, max_bytes=64, stop=Stop.NONE, stop_strings=[whole[4:6]]).suggestions[0]
+        assert cut.text == whole[: whole.index(whole[4:6])]
+        with pytest.raises(InvalidArgument, match=r"suggest.stop_strings\[0\]"):
+            session.suggest(stop_strings=[""])
+
+
+async def test_an_awaited_session_takes_the_same_stops(async_client: AsyncClient) -> None:
+    async with async_client.session("call(7)") as session:
+        whole = (await session.suggest(1, max_bytes=64, stop=Stop.NONE)).suggestions[0].text
+        assert whole.startswith((await session.suggest(1, max_bytes=64, stop=Stop.BLOCK)).suggestions[0].text)
+        cut = (await session.suggest(1, max_bytes=64, stop=Stop.NONE, stop_strings=[whole[4:6]])).suggestions[0]
+        assert cut.text == whole[: whole.index(whole[4:6])]
+
+
 async def test_the_same_methods_are_there_to_be_awaited(async_client: AsyncClient) -> None:
     async with async_client.session("abc日") as session:
         await session.type("d👍")

@@ -62,6 +62,11 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("text as a number", '{"revision": 1, "edits": [{"insert": 7}]}', "edits[0].insert"),
     ("half a replacement", '{"revision": 1, "edits": [{"replace": {"start": 0, "end": 1}}]}', "edits[0].replace.text"),
     ("a lone surrogate", '{"revision": 1, "edits": [{"insert": "\\ud800"}]}', "edits[0].insert"),
+    (
+        "a lone surrogate in a stop string",
+        '{"revision": 1, "edits": [], "suggest": {"stop_strings": ["a", "\\ud800"]}}',
+        "suggest.stop_strings[1]",
+    ),
     ("a lone surrogate in an id", '{"revision": 1, "edits": [], "edit_id": "\\udfff"}', "edit_id"),
     ("an unknown stop", '{"revision": 1, "edits": [], "suggest": {"stop": "page"}}', "suggest.stop"),
     ("unknown units", '{"revision": 1, "edits": [], "units": "bytes"}', "units"),

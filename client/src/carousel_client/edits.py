@@ -16,10 +16,16 @@ class Units(StrEnum):
 
 
 class Stop(StrEnum):
-    """Where a suggestion ends, beside `max_bytes`."""
+    """Where a suggestion ends, beside `max_bytes`.
+
+    `BLOCK`: it may span lines and ends before the first line that leaves the block, that is, before the first line that
+    is not blank and is indented less than the block. The block's indentation is that of the first line after the
+    cursor's that is not blank, if that is deeper than the cursor's line, else that of the cursor's line.
+    """
 
     WORD = "word"
     LINE = "line"
+    BLOCK = "block"
     NONE = "none"
 
 
@@ -73,11 +79,15 @@ Edit = Insert | Delete | Replace | MoveCursor | UndoTo | Accept
 
 @dataclass(frozen=True, slots=True)
 class SuggestOptions:
-    """The best `count` continuations of at most `max_bytes` bytes; what is None is the server's default (3, 48)."""
+    """The best `count` continuations of at most `max_bytes` bytes; what is None is the server's default (3, 48).
+
+    Each ends where `stop` says, and before the first of `stop_strings` (at most 4, of 1 to 64 bytes) at the latest.
+    """
 
     count: int | None = None
     max_bytes: int | None = None
     stop: Stop = Stop.LINE
+    stop_strings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,12 @@ from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 A = TypeVar("A")
 
 _UNITS = {Units.CODEPOINT: pb.UNITS_CODEPOINT, Units.UTF16: pb.UNITS_UTF16, Units.UTF8: pb.UNITS_UTF8}
-_STOPS = {Stop.WORD: pb.STOP_WORD, Stop.LINE: pb.STOP_LINE, Stop.NONE: pb.STOP_NONE}
+_STOPS = {
+    Stop.WORD: pb.STOP_WORD,
+    Stop.LINE: pb.STOP_LINE,
+    Stop.BLOCK: pb.STOP_BLOCK,
+    Stop.NONE: pb.STOP_NONE,
+}
 _FINISH_REASONS = {
     pb.FINISH_REASON_STOP: FinishReason.STOP,
     pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
@@ -207,7 +212,10 @@ def _operation(edit: Edit, path: str) -> pb.EditOperation:
 def _suggest(options: SuggestOptions | None) -> pb.SuggestOptions | None:
     if options is None:
         return None
-    message = pb.SuggestOptions(stop=_STOPS[options.stop])
+    message = pb.SuggestOptions(
+        stop=_STOPS[options.stop],
+        stop_strings=[_text(string, f"suggest.stop_strings[{n}]") for n, string in enumerate(options.stop_strings)],
+    )
     if options.count is not None:
         message.count = _number(options.count, "suggest.count", _MAX_UINT32)
     if options.max_bytes is not None:

@@ -136,6 +136,13 @@ class SessionMethods(ABC, Generic[EditAnswer]):
         id_ = suggestion.id if isinstance(suggestion, Suggestion) else suggestion
         return self.edit([Accept(id_, length)], suggest=suggest)
 
-    def suggest(self, count: int | None = None, *, max_bytes: int | None = None, stop: Stop = Stop.LINE) -> EditAnswer:
+    def suggest(
+        self,
+        count: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        stop: Stop = Stop.LINE,
+        stop_strings: Sequence[str] = (),
+    ) -> EditAnswer:
         """The best continuations at the cursor; 3 of at most 48 bytes unless asked otherwise. Changes nothing."""
-        return self.edit([], suggest=SuggestOptions(count, max_bytes, stop))
+        return self.edit([], suggest=SuggestOptions(count, max_bytes, stop, stop_strings))

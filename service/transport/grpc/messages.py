@@ -45,6 +45,7 @@ _STOPS = {
     pb.STOP_WORD: Stop.WORD,
     pb.STOP_LINE: Stop.LINE,
     pb.STOP_NONE: Stop.NONE,
+    pb.STOP_BLOCK: Stop.BLOCK,
 }
 _FINISH_REASONS = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,
@@ -170,11 +171,12 @@ def _suggest(request: pb.CreateSessionRequest | pb.EditRequest | pb.TypeRequest)
     options, default = request.suggest, SuggestSpec()
     stop = _STOPS.get(options.stop)
     if stop is None:
-        raise InvalidArgument("suggest.stop", f"{options.stop} is none of word, line, none")
+        raise InvalidArgument("suggest.stop", f"{options.stop} is none of word, line, block, none")
     return SuggestSpec(
         count=options.count if options.HasField("count") else default.count,
         max_bytes=options.max_bytes if options.HasField("max_bytes") else default.max_bytes,
         stop=stop,
+        stop_strings=tuple(string.encode() for string in options.stop_strings),
     )
 
 

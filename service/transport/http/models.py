@@ -24,7 +24,7 @@ from service.sessions.commands import (
 )
 
 UnitsName = Literal["codepoint", "utf16", "utf8"]
-StopName = Literal["word", "line", "none"]
+StopName = Literal["word", "line", "block", "none"]
 Count = Annotated[int, Field(ge=0)]
 
 _UNITS_DOC = "What offsets, counts and lengths count: code points, UTF-16 code units or bytes of UTF-8."
@@ -41,11 +41,23 @@ class SuggestBody(Body):
 
     count: int = Field(default=SuggestSpec().count, description="1 to 16.")
     max_bytes: int = Field(default=SuggestSpec().max_bytes, description="Bytes of UTF-8 of one suggestion, 1 to 512.")
-    stop: StopName = Field(default="line", description="Where a suggestion ends, beside `max_bytes`.")
+    stop: StopName = Field(
+        default="line",
+        description="Where a suggestion ends, beside `max_bytes`. `block`: the suggestion may span lines and ends "
+        "before the first line that leaves the block, that is, before the first line that is not blank and is indented "
+        "less than the block; the block's indentation is that of the first line after the cursor's that is not blank, "
+        "if that is deeper than the cursor's line, else that of the cursor's line.",
+    )
+    stop_strings: list[str] = Field(
+        default_factory=list,
+        description="At most 4 strings of 1 to 64 bytes; a suggestion ends before the first of them at the latest.",
+    )
 
     def spec(self) -> SuggestSpec:
         """The domain's value."""
-        return SuggestSpec(self.count, self.max_bytes, Stop(self.stop))
+        # Whether it is valid UTF-8 is checked with everything else; JSON can say surrogates, which are not.
+        stop_strings = tuple(string.encode("utf-8", "surrogatepass") for string in self.stop_strings)
+        return SuggestSpec(self.count, self.max_bytes, Stop(self.stop), stop_strings)
 
 
 class CreateBody(Body):

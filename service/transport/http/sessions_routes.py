@@ -55,6 +55,14 @@ _EDIT_EXAMPLES: dict[str, Any] = {
             "suggest": {"count": 3, "max_bytes": 48, "stop": "line"},
         },
     },
+    "block": {
+        "summary": "Ask for the rest of the block, but for no comment",
+        "value": {
+            "revision": 1,
+            "edits": [{"insert": "walk('.'):"}],
+            "suggest": {"count": 1, "max_bytes": 256, "stop": "block", "stop_strings": ["#"]},
+        },
+    },
     "correct": {
         "summary": "Delete two characters and type others, as one edit",
         "value": {"revision": 2, "edits": [{"delete": 2}, {"insert": "f("}]},

@@ -63,6 +63,15 @@ def test_what_is_left_out_of_the_options_is_the_servers_default(stop: Stop) -> N
     assert as_the_server_reads(request_of()).suggest is None
 
 
+def test_stop_strings_are_read_as_they_were_said_and_one_that_is_no_text_is_not_sent() -> None:
+    asked = as_the_server_reads(request_of(suggest=SuggestOptions(stop_strings=("\n\n", "é")))).suggest
+    assert asked is not None
+    assert asked.stop_strings == (b"\n\n", "é".encode())
+    with pytest.raises(InvalidArgument) as refused:
+        request_of(suggest=SuggestOptions(stop_strings=("a", "\ud800")))
+    assert refused.value.field == "suggest.stop_strings[1]"
+
+
 def test_a_message_of_a_stream_says_the_same_as_a_lone_request() -> None:
     suggest = SuggestOptions(2, 10, Stop.WORD)
     lone = request_of(Insert("a"), suggest=suggest)

@@ -174,3 +174,18 @@ def test_a_full_process_refuses_new_sessions_and_serves_the_old_ones() -> None:
     assert room.edit(first, 1, Insert("x")).revision == 2
     room.delete(first)
     assert room.create("c").revision == 1
+
+
+@pytest.mark.parametrize(
+    ("strings", "at"),
+    [((b"a",) * 5, ""), ((b"a", b""), "[1]"), ((b"a" * 65,), "[0]"), ((b"a", b"b", b"\xed\xa0\x80"), "[2]")],
+)
+def test_stop_strings_that_no_suggestion_could_be_cut_at_are_refused_and_nothing_is_committed(
+    strings: tuple[bytes, ...], at: str
+) -> None:
+    room = Room()
+    session = room.create("a").id
+    with pytest.raises(InvalidArgument) as refused:
+        room.edit(session, 1, Insert("a"), suggest=SuggestSpec(stop_strings=strings))
+    assert refused.value.field == f"suggest.stop_strings{at}"
+    assert room.get(session).revision == 1

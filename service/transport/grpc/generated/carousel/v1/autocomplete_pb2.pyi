@@ -58,6 +58,11 @@ class _StopEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stop.ValueType],
     STOP_LINE: _Stop.ValueType  # 2
     STOP_NONE: _Stop.ValueType  # 3
     """only max_bytes"""
+    STOP_BLOCK: _Stop.ValueType  # 4
+    """The suggestion may span lines and ends before the first line that leaves the block: before the first line that is
+    not blank and is indented less than the block. The block's indentation is that of the first line after the
+    cursor's that is not blank, if that is deeper than the cursor's line, else that of the cursor's line.
+    """
 
 class Stop(_Stop, metaclass=_StopEnumTypeWrapper):
     """Stop says where a suggestion ends, beside max_bytes."""
@@ -68,6 +73,11 @@ STOP_WORD: Stop.ValueType  # 1
 STOP_LINE: Stop.ValueType  # 2
 STOP_NONE: Stop.ValueType  # 3
 """only max_bytes"""
+STOP_BLOCK: Stop.ValueType  # 4
+"""The suggestion may span lines and ends before the first line that leaves the block: before the first line that is
+not blank and is indented less than the block. The block's indentation is that of the first line after the
+cursor's that is not blank, if that is deeper than the cursor's line, else that of the cursor's line.
+"""
 Global___Stop: _TypeAlias = Stop  # noqa: Y015
 
 class _FinishReason:
@@ -117,21 +127,27 @@ class SuggestOptions(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     MAX_BYTES_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    STOP_STRINGS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """1 to 16; 3 by default"""
     max_bytes: _builtins.int
     """1 to 512; 48 by default"""
     stop: Global___Stop.ValueType
+    @_builtins.property
+    def stop_strings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at most 4, of 1 to 64 bytes each: a suggestion ends before the first of them"""
+
     def __init__(
         self,
         *,
         count: _builtins.int | None = ...,
         max_bytes: _builtins.int | None = ...,
         stop: Global___Stop.ValueType = ...,
+        stop_strings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "count", b"count", "max_bytes", b"max_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "count", b"count", "max_bytes", b"max_bytes", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "count", b"count", "max_bytes", b"max_bytes", "stop", b"stop", "stop_strings", b"stop_strings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015

@@ -5,9 +5,9 @@ things make up what a session takes. Its state, with head, links and its share o
 with: the budget over all sessions held. And everything else that sessions, store and engine keep for it: the growth of
 the process's resident memory from a first batch of sessions to the last one, less one copy of their texts.
 
-The first batch is large. It fills the budget, of which no page is resident before it is used, and pages come by the
-two megabytes: a growth with states in it would be wrong by more than a thousand bytes a session. And it uses up what
-allocators had free when the server had started, which would hold a part of the sessions that count.
+The first batch is large, and asks for more. It fills the budget, of which no page is resident before it is used, and
+pages come by the two megabytes: a growth with states in it would be wrong by more than a thousand bytes a session. And
+it uses up what allocators had free when the server had started, which would hold a part of the sessions that count.
 
 Texts share their first part, so that ten million model steps need not be waited for; every session has its own text,
 its own node, and its own state, which depends on all of it.
@@ -49,7 +49,9 @@ BAR = 1.25
 FREE = 1 / 16  # of the states in the budget may be unused: a look for states to drop finds so many
 _COLUMNS_BYTES = 144  # what the tree keeps of a node beside its state, and not less
 _FULL = 0.93  # of the budget, at least, once it is filled: more than is dropped at once is never free
-_FIRST = 10_000  # no more than the sessions that count: each makes several states, so that they fill the budget
+_FIRST = 5_000  # no more than the sessions that count
+_FILLING = SuggestOptions(1, 16, Stop.NONE)  # what the first ask for: it makes states, which fill the budget
+_WAITING = SuggestOptions(1, 1, Stop.NONE)  # what the others ask for, so that an answer says that their state is there
 _AT_ONCE = 32
 _SEED = 5
 _TIMEOUT_S = 120.0
@@ -151,9 +153,9 @@ async def measure(measured: Measured, count: int, first: int, text_size: int, di
     """Hold `first` sessions, then `count` more. Raises BenchmarkError and CarouselErrors."""
     every = texts(first + count, text_size, distinct)
     async with AsyncClient(measured.target, timeout_s=_TIMEOUT_S) as client:
-        await _hold(client, every[:first])
+        await _hold(client, every[:first], _FILLING)
         before, states_before = measured.counter(_RESIDENT), measured.counter(_STATES)
-        await _hold(client, every[first:])
+        await _hold(client, every[first:], _WAITING)
         after, states_after = measured.counter(_RESIDENT), measured.counter(_STATES)
         held = measured.counter("carousel_sessions")
         if held < first + count:
@@ -161,15 +163,14 @@ async def measure(measured: Measured, count: int, first: int, text_size: int, di
         return Held(count, first, text_size, budget_bytes, before, after, states_before, states_after)
 
 
-async def _hold(client: AsyncClient, every: Sequence[str]) -> None:
+async def _hold(client: AsyncClient, every: Sequence[str], suggest: SuggestOptions) -> None:
     """Create a session of each text, and wait until its state is computed."""
     left = iter(every)
-    wait_for_state = SuggestOptions(1, 1, Stop.NONE)
 
     async def one_after_another() -> None:
         for text in left:
             session: AsyncSession = await client.create(text)
-            await session.edit([], suggest=wait_for_state)
+            await session.edit([], suggest=suggest)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_AT_ONCE):

@@ -1,10 +1,10 @@
 """A gRPC client that costs next to nothing: as much of HTTP/2 as a load generator on the server's machine needs.
 
-Python's gRPC takes some 20 us of CPU for a message, this one 3: on two cores the difference would be taken from the server
-that is measured. Messages are bytes, connections belong to one thread, and nothing is retried: whatever is not as
-expected ends the benchmark. Not for use elsewhere: no TLS, no compression, no message over 16 KiB to the server.
-Frames are those of RFC 9113, headers those of RFC 7541 without table and Huffman code, messages those of gRPC over HTTP/2.
-Runs on the standard library alone, so that it also runs where Carousel is not installed.
+What the load generator burns is taken from the server that is measured, where both share two cores, and Python's gRPC
+burns several times as much (docs/decisions/009). Messages are bytes, connections belong to one thread, and nothing is
+retried: whatever is not as expected ends the benchmark. Not for use elsewhere: no TLS, no compression, no message over
+16 KiB to the server. Frames are those of RFC 9113, headers those of RFC 7541 without table and Huffman code, messages
+those of gRPC over HTTP/2. Runs on the standard library alone, so that it also runs where Carousel is not installed.
 """
 
 from __future__ import annotations

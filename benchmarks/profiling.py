@@ -1,4 +1,7 @@
-"""py-spy beside a benchmark: where the measured server spends its time, native code of its libraries included.
+"""py-spy beside a benchmark: on which lines the threads of the measured server are, when they are not idle.
+
+It looks without stopping the process, which costs some unreadable stacks and no time. Stacks of native code would need
+it stopped: measured so, the server did half of its work, and waiting threads counted as busy.
 
 py-spy is not among the dependencies (`pip install py-spy`), and has to be root to look into another process.
 """
@@ -18,19 +21,16 @@ _LATEST_S = 60.0
 
 
 @contextmanager
-def profiled(pid: int, to: Path | None, seconds: float) -> Iterator[None]:
+def profiled(pid: int, to: Path, seconds: float) -> Iterator[None]:
     """Record `seconds` of a process from now on: folded stacks if `to` ends in .txt, else a flame graph in SVG.
 
-    Nothing is recorded if `to` is None. Raises BenchmarkError if there is no py-spy, or it failed.
+    Raises BenchmarkError if there is no py-spy, or it failed.
     """
-    if to is None:
-        yield
-        return
     program = shutil.which("py-spy")
     if program is None:
         raise BenchmarkError("there is no py-spy to profile with; install it with: pip install py-spy")
     shape = "raw" if to.suffix == ".txt" else "flamegraph"
-    command = [program, "record", "--native", "--threads", "--rate", str(_RATE_HZ)]
+    command = [program, "record", "--nonblocking", "--threads", "--rate", str(_RATE_HZ)]
     command += ["--duration", str(max(round(seconds), 1)), "--format", shape, "--output", str(to), "--pid", str(pid)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:

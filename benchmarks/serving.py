@@ -35,7 +35,14 @@ class Measured:
 
     target: str  # gRPC, HOST:PORT
     metrics_url: str
-    pid: int | None = None  # of a server of our own
+    own_pid: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process. Raises BenchmarkError if it is not one of ours."""
+        if self.own_pid is None:
+            raise BenchmarkError(f"the server at {self.target} is not ours: its process cannot be looked into")
+        return self.own_pid
 
     def counter(self, name: str, **labels: str) -> float:
         """The sum of a metric over the samples with these labels, now. Raises BenchmarkError if there is none."""

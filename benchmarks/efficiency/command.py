@@ -74,7 +74,7 @@ def efficiency(
     warm_up: Annotated[float, typer.Option(min=0.0, help="Seconds before it, not counted.")] = 2.0,
     precision: Annotated[Precision | None, typer.Option(help="One graph alone; int8 and fp32 if not given.")] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="py-spy's record of the server's last turn on the first graph: .svg or .txt.")
+        Path | None, typer.Option(help="Where py-spy records the server in one more turn, not counted: .svg or .txt.")
     ] = None,
     model: ModelOption = None,
     out: OutOption = RESULTS,
@@ -130,19 +130,20 @@ def measure(folder: Path, precision: Precision, plan: EfficiencyPlan, profile: P
         loop.ask(seconds=plan.warm_up_s)
         bare: list[float] = [loop.ask(seconds=plan.seconds)["bytes_per_s"]]
         served = []
-        for number in range(plan.repetitions):
-            served.append(_serve(server, completions, plan, profile if number == plan.repetitions - 1 else None))
+        for _ in range(plan.repetitions):
+            served.append(_serve(server, completions, plan))
             bare.append(loop.ask(seconds=plan.seconds)["bytes_per_s"])
+        if profile is not None:
+            with profiled(server.pid, profile, plan.warm_up_s + plan.seconds):
+                _serve(server, completions, plan)
     return Efficiency(served, bare)
 
 
-def _serve(server: Measured, completions: Worker, plan: EfficiencyPlan, profile: Path | None) -> Served:
-    assert server.pid is not None  # it is our own
+def _serve(server: Measured, completions: Worker, plan: EfficiencyPlan) -> Served:
     steps = server.counter(_STEPS)
     cpu = ProcessorTime(server.pid)
-    with profiled(server.pid, profile, plan.warm_up_s + plan.seconds):
-        found = completions.ask(warm_up_s=plan.warm_up_s, seconds=plan.seconds)
-        share = cpu.share
+    found = completions.ask(warm_up_s=plan.warm_up_s, seconds=plan.seconds)
+    share = cpu.share
     return Served(
         bytes_per_s=found["bytes_per_s"],
         messages_per_s=found["messages_per_s"],

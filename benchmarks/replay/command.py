@@ -54,7 +54,7 @@ def replay(
     precision: Annotated[Precision, typer.Option(help="The graph that both servers run for the crowd.")] = "int8",
     triton: Annotated[bool, typer.Option(help="The same crowd on Triton, if `make triton-env` was run.")] = True,
     profile: Annotated[
-        Path | None, typer.Option(help="py-spy's record of the server in the crowd's last turn: .svg or .txt.")
+        Path | None, typer.Option(help="Where py-spy records the server in one more turn, not counted: .svg or .txt.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for replay.json and replay.png.")] = RESULTS,
     save: Annotated[bool, typer.Option(help="Keep the result in that folder.")] = True,

@@ -7,7 +7,7 @@ same graph finds likeliest have come. Whichever server is not measured has nobod
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,23 +110,25 @@ class _Crowd:
 def compare_crowds(plan: CrowdPlan, environment: Path | None, profile: Path | None = None) -> Crowds:
     """Type on both by turns, or on Carousel alone if `environment`, Triton's, is None.
 
-    With `profile`, py-spy records Carousel's server over its last turn. Raises BenchmarkError, also if a suggestion is
-    not the same on both servers, and WorkerError.
+    With `profile`, py-spy records Carousel's server in one more turn, which is not counted. Raises BenchmarkError, also
+    if a suggestion is not the same on both servers, and WorkerError.
     """
     texts = texts_of(plan.typists)
-    recorded = [None] * (plan.repetitions - 1) + [profile]
     carousel, triton = [], []
     with _on_carousel(plan) as ours:
         ours.open(texts)
-        if environment is None:
-            return Crowds([_turn(ours, plan, to) for to in recorded], [])
-        with _on_triton(plan, environment) as other:
-            streamed = _faster_streamed(other, texts)
-            other.open(texts, streamed=streamed, first_sequence=_FIRST_SEQUENCE)
-            for to in recorded:
-                triton.append(_turn(other, plan))
-                carousel.append(_turn(ours, plan, to))
-            compared = count_same(ours.samples(), other.samples())
+        with nullcontext() if environment is None else _on_triton(plan, environment) as other:
+            streamed = other is not None and _faster_streamed(other, texts)
+            if other is not None:
+                other.open(texts, streamed=streamed, first_sequence=_FIRST_SEQUENCE)
+            for _ in range(plan.repetitions):
+                if other is not None:
+                    triton.append(other.turn(plan.warm_up_s, plan.seconds))
+                carousel.append(ours.turn(plan.warm_up_s, plan.seconds))
+            compared = 0 if other is None else count_same(ours.samples(), other.samples())
+        if profile is not None:
+            with profiled(ours.server_pid, profile, plan.seconds):
+                ours.turn(plan.warm_up_s, plan.seconds)
     return Crowds(carousel, triton, streamed, compared)
 
 
@@ -161,7 +163,6 @@ def count_same(ours: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -
 def _on_carousel(plan: CrowdPlan) -> Iterator[_Crowd]:
     flags = ("--store", "memory:", "--precision", plan.precision)
     with own_server(plan.folder, flags) as measured:
-        assert measured.pid is not None  # it is our own
         arguments = (measured.target, str(_CONNECTIONS), str(plan.max_bytes))
         with Worker("benchmarks.replay.carousel_typists", *arguments) as worker:
             yield _Crowd(worker, measured.pid)
@@ -188,8 +189,3 @@ def _faster_streamed(triton: _Crowd, texts: Sequence[str]) -> bool:
             triton.open(texts, streamed=streamed, first_sequence=_FIRST_SEQUENCE)
             most[streamed] = max(most[streamed], triton.turn(_TRIAL_S / 3, _TRIAL_S).keystrokes_per_s)
     return most[True] > most[False]
-
-
-def _turn(crowd: _Crowd, plan: CrowdPlan, profile: Path | None = None) -> CrowdTurn:
-    with profiled(crowd.server_pid, profile, plan.seconds):
-        return crowd.turn(plan.warm_up_s, plan.seconds)

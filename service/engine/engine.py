@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.admission import Admission
+from service.engine.budget import Share
 from service.engine.completing import CompleteTask, complete
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.paths import Paths
@@ -112,7 +113,8 @@ class Engine:
     """Serves one model. `deliver` is called on the engine thread, once a tick, and must not block.
 
     `clock` is what `Advance.deadline_s` is measured on, in seconds. With a `runner` that runs beside the engine, large
-    batches are: while one runs, what the one before it gave is kept, and the next one is planned.
+    batches are: while one runs, what the one before it gave is kept, and the next one is planned. Engines that share a
+    budget are given a `share` of it each.
 
     `on_message` is called by whoever submits, opens, closes or cancels; it may be replaced by what calls `wake` a
     little later, once for many messages.
@@ -127,6 +129,7 @@ class Engine:
         clock: Callable[[], float],
         observer: EngineObserver | None = None,
         runner: Runner | None = None,
+        share: Share | None = None,
     ) -> None:
         self._model, self._config, self._deliver, self._clock = model, config, deliver, clock
         self._here = RunHere()
@@ -134,7 +137,7 @@ class Engine:
         self._running: deque[Running] = deque()
         self._last_kept_s = 0.0
         self._observer: EngineObserver = observer if observer is not None else Unobserved()
-        self._tree = StateTree(model.shapes, model.top_k, config.tree)
+        self._tree = StateTree(model.shapes, model.top_k, config.tree, share)
         self._scheduler = Scheduler(config.batch)
         self._numbers = itertools.count(1)
         self._inbox: deque[_Message] = deque()
@@ -142,6 +145,7 @@ class Engine:
         self.on_message: Callable[[], None] = self.wake
         self._waiting = self._asking = 0
         self._stopping = False
+        self._owing = False
         self._abandon = False
         self._rate = _ServiceRate()
         self._admission = Admission(
@@ -155,6 +159,8 @@ class Engine:
         self._ended = self._ended_asking = 0
         self._moved_held = self._moved_computed = 0
         self._start, self._start_distribution = _feed_start(model)
+        if share is not None:
+            share.on_owing = self._owe
         self._thread = threading.Thread(target=self._run, name="carousel-engine", daemon=True)
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -223,6 +229,12 @@ class Engine:
             self._inbox.append(message)
         self.on_message()
 
+    def _owe(self) -> None:
+        """Other engines want some of the budget back; the next tick gives it."""
+        with self._wake:
+            self._owing = True
+            self._wake.notify()
+
     # -- the engine thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -237,7 +249,7 @@ class Engine:
     def _take(self, *, wait: bool) -> bool:
         """Wait until there is something to do; False when there is nothing left and the engine stops."""
         with self._wake:
-            while wait and not self._inbox and not self._tasks and not self._stopping:
+            while wait and not (self._inbox or self._tasks or self._stopping or self._owing):
                 self._wake.wait()
             return not self._abandon and (bool(self._inbox or self._tasks) or not self._stopping)
 
@@ -247,6 +259,8 @@ class Engine:
         Ends with every batch kept, unless batches run beside the engine: then one may still be running.
         """
         self._tree.tick()
+        if self._owing or self._tree.owes:
+            self._give_back()
         self._admit()
         self._expire()
         self._go_on()
@@ -481,9 +495,19 @@ class Engine:
         try:
             self._tree.reserve(rows)
         finally:
-            if self._tree.displaced:
-                self._paths.displaced(self._tree.displaced)
-                self._tree.displaced = []
+            self._follow_displaced()
+
+    def _give_back(self) -> None:
+        """Let others have what they have a claim to, as far as nobody here uses it right now."""
+        self._owing = False
+        while self._tree.owes and self._tree.give_back():
+            self._follow_displaced()
+        self._observer.state_bytes(self._tree.held_bytes)
+
+    def _follow_displaced(self) -> None:
+        if self._tree.displaced:
+            self._paths.displaced(self._tree.displaced)
+            self._tree.displaced = []
 
     def _hand_over(self) -> None:
         for task in self._speaking:

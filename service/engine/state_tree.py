@@ -426,6 +426,7 @@ class StateTree:
         return low, high
 
     def _allocate(self) -> Node:
+        assert self._free_count, "a row was reserved before"
         self._free_count -= 1
         node = Node(int(self._free[self._free_count]))
         self._used_of[node] = self._now

@@ -212,6 +212,7 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed() -> None:
 def test_scopes_have_roots_of_their_own() -> None:
     model = FakeModel()
     tree = small_tree(model)
+    tree.reserve(2)
     first, second = tree.root("a", start(model)), tree.root("b", start(model))
     assert first != second
     assert tree.root("a", start(model)) == first

@@ -1,0 +1,147 @@
+"""One budget for several models: what is granted, what is kept for others, and who has to give back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from service.engine.budget import Share, StateBudget
+
+TOTAL = 960
+
+
+def test_a_model_alone_has_all_of_it() -> None:
+    share = StateBudget(TOTAL).join()
+    assert share.guaranteed_bytes == share.total_bytes == TOTAL
+    assert share.take(TOTAL)
+    assert not share.take(1)
+    assert share.owes_bytes == 0
+
+
+def test_what_others_do_not_use_is_borrowed_but_for_half_of_their_share() -> None:
+    budget = StateBudget(TOTAL)
+    one, _two = budget.join(), budget.join()
+    assert one.take(TOTAL - 240)
+    assert not one.take(1)
+
+
+def test_a_newcomer_has_its_guaranteed_share_at_once_and_the_borrower_owes_it_the_rest() -> None:
+    budget = StateBudget(TOTAL)
+    one, two = budget.join(), budget.join()
+    told: list[str] = []
+    one.on_owing = lambda: told.append("one")
+    assert one.take(720)
+    assert two.take(240)
+    assert told == []
+    assert not two.take(60)
+    assert (told, one.owes_bytes, two.owes_bytes) == (["one"], 60, 0)
+    one.give(60)
+    assert one.owes_bytes == 0
+    assert not one.take(60), "what was given back is kept for who claimed it"
+    assert two.take(60)
+
+
+def test_nobody_owes_to_one_that_has_its_equal_share() -> None:
+    budget = StateBudget(TOTAL)
+    one, two = budget.join(), budget.join()
+    assert one.take(480) and two.take(480)
+    assert not one.take(1) and not two.take(1)
+    assert one.owes_bytes == two.owes_bytes == 0
+
+
+@given(st.lists(st.integers(0, TOTAL), min_size=2, max_size=5))
+def test_the_one_with_most_beyond_its_own_pays_first(wishes: list[int]) -> None:
+    budget = StateBudget(TOTAL)
+    shares = [budget.join() for _ in wishes]
+    for share, wish in zip(shares, wishes, strict=True):
+        for _ in range(wish // 10):
+            share.take(10)
+    owing = [share for share in shares if share.owes_bytes]
+    for debtor in owing:
+        assert all(
+            other.used_bytes <= debtor.used_bytes or other.owes_bytes == other.used_bytes - budget.equal_bytes
+            for other in shares
+        )
+
+
+class SharedBudget(RuleBasedStateMachine):
+    """Any takes and gives, beside a model that only adds up."""
+
+    @initialize(members=st.integers(1, 4))
+    def join(self, members: int) -> None:
+        self.budget = StateBudget(TOTAL)
+        self.shares = [self.budget.join() for _ in range(members)]
+        self.used = [0] * members
+        self.told = [0] * members
+        for number, share in enumerate(self.shares):
+            share.on_owing = lambda number=number: self.tell(number)  # type: ignore[misc]  # binds the number
+
+    def tell(self, number: int) -> None:
+        self.told[number] += 1
+
+    @rule(number=st.integers(0, 3), size=st.integers(1, TOTAL))
+    def take(self, number: int, size: int) -> None:
+        number %= len(self.shares)
+        share, free = self.shares[number], TOTAL - sum(self.used)
+        granted = share.take(size)
+        if granted:
+            assert size <= free
+            self.used[number] += size
+        else:
+            assert self.used[number] + size > share.guaranteed_bytes
+
+    @rule(number=st.integers(0, 3), part=st.floats(0, 1))
+    def give(self, number: int, part: float) -> None:
+        number %= len(self.shares)
+        size = int(self.used[number] * part)
+        self.shares[number].give(size)
+        self.used[number] -= size
+
+    @rule(number=st.integers(0, 3))
+    def once_all_debts_are_paid_a_claim_is_granted(self, number: int) -> None:
+        number %= len(self.shares)
+        if self.used[number] + 10 > self.budget.equal_bytes or self.take_ten(number):
+            return
+        for debtor, share in enumerate(self.shares):
+            assert not share.owes_bytes or self.told[debtor]
+            self.used[debtor] -= share.owes_bytes
+            share.give(share.owes_bytes)
+        assert self.take_ten(number)
+
+    def take_ten(self, number: int) -> bool:
+        granted = self.shares[number].take(10)
+        self.used[number] += 10 * granted
+        return granted
+
+    @invariant()
+    def the_sums_agree_and_are_within_the_budget(self) -> None:
+        assert [share.used_bytes for share in self.shares] == self.used
+        assert sum(self.used) <= TOTAL
+
+    @invariant()
+    def only_borrowers_owe_and_only_what_they_borrowed(self) -> None:
+        for share in self.shares:
+            assert 0 <= share.owes_bytes <= max(share.used_bytes - self.budget.equal_bytes, 0)
+
+    @invariant()
+    def everybody_can_have_its_guaranteed_share_at_once(self) -> None:
+        free = TOTAL - sum(self.used)
+        assert sum(max(share.guaranteed_bytes - share.used_bytes, 0) for share in self.shares) <= free
+
+
+TestSharedBudget = SharedBudget.TestCase
+
+
+def test_nobody_joins_once_somebody_has_taken() -> None:
+    budget = StateBudget(TOTAL)
+    assert budget.join().take(1)
+    with pytest.raises(AssertionError, match="everybody joins"):
+        budget.join()
+
+
+def test_no_more_is_given_than_was_taken() -> None:
+    share: Share = StateBudget(TOTAL).join()
+    with pytest.raises(AssertionError, match="does not have"):
+        share.give(1)

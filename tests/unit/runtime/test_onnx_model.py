@@ -16,9 +16,19 @@ from model_export.folder import build_graphs, built_graph, write_folder
 from model_export.graphs import contract, fp32, int8
 from model_export.graphs.building import GraphBuilder, serialize
 from model_export.weights import LanguageModelWeights, LstmLayer
-from service.engine.ports import States
-from service.model.manifest import Manifest, ModelFolderError, Precision, StateTensor, read_manifest
+from service.engine.following import follow_by_steps
+from service.engine.ports import LIKELIEST, ModelError, States
+from service.model.manifest import (
+    Following,
+    Manifest,
+    ModelFolderError,
+    Precision,
+    StateTensor,
+    read_manifest,
+    write_manifest,
+)
 from service.runtime.onnx_model import load_model
+from service.runtime.promise import draw_texts
 
 UNITS = 24
 
@@ -64,6 +74,92 @@ def test_a_row_ends_in_the_same_bits_in_any_batch_and_chunking(tmp_path: Path, p
         assert alone.log_probabilities is not None and together.log_probabilities is not None
         assert alone.log_probabilities[0].tobytes() == together.log_probabilities[row].tobytes()
         np.testing.assert_array_equal(alone.top_tokens[0], together.top_tokens[row])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_following_gives_the_bits_of_single_steps_at_every_row_count_and_length(
+    tmp_path: Path, precision: Precision
+) -> None:
+    """1 to 70 rows, 1 to 17 steps, half of the tokens the model's own choice, every other row from a huge state."""
+    model = load_model(write_model(tmp_path / "m"), precision)
+    generator = np.random.default_rng(2)
+    starts = draw_texts(model, 70, generator).states
+    for rows in range(1, 71):
+        steps = (rows - 1) % 17 + 1
+        chosen = generator.permutation(70)[:rows]
+        states: States = [state[chosen] for state in starts]
+        tokens = generator.integers(0, 256, (steps, rows))
+        tokens[1:][generator.random((steps - 1, rows)) < 0.5] = LIKELIEST
+        found, expected = model.follow(tokens, states), follow_by_steps(model, tokens, states)
+        for mine, theirs in zip(found.states, expected.states, strict=True):
+            assert mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes(), (rows, steps)
+        assert found.top_log_probabilities.tobytes() == expected.top_log_probabilities.tobytes()
+        assert found.top_tokens.tobytes() == expected.top_tokens.tobytes()
+
+
+def test_following_hands_out_states_that_later_calls_leave_alone(tmp_path: Path) -> None:
+    model = load_model(write_model(tmp_path / "m"))
+    tokens = np.full((8, 64), LIKELIEST)
+    tokens[0] = 65
+    first = model.follow(tokens, model.initial_states(64))
+    kept = [state.copy() for state in first.states]
+    for _ in range(3):
+        model.follow(np.abs(tokens), [state[-1] for state in first.states])
+        model.step(tokens[:1], model.initial_states(64))
+    assert all(state.tobytes() == copy.tobytes() for state, copy in zip(first.states, kept, strict=True))
+
+
+def test_following_from_a_state_of_nan_is_refused_or_gives_probabilities(tmp_path: Path) -> None:
+    """int8 rounds h to a whole number whatever it is, so nothing that is no number comes near the head."""
+    folder, tokens = write_model(tmp_path / "m"), np.array([[1, 2], [LIKELIEST, 3]])
+    for precision in ("fp32", "int8"):
+        model = load_model(folder, precision)
+        states = [np.full(s.shape, np.nan, s.dtype) if s.dtype == np.float32 else s for s in model.initial_states(2)]
+        if precision == "fp32":
+            with pytest.raises(ModelError, match="not finite"):
+                model.follow(tokens, states)
+        else:
+            assert np.isfinite(model.follow(tokens, states).top_log_probabilities).all()
+
+
+def test_a_folder_that_knows_no_single_steps_and_no_following_gives_the_same(tmp_path: Path) -> None:
+    """Folders that were written before there were such ways, and graphs from elsewhere."""
+    folder = write_model(tmp_path / "m")
+    new, manifest = load_model(folder), read_manifest(folder)
+    old = manifest.graphs["int8"].model_copy(update={"single_step": None, "follow": None})
+    write_manifest(folder, manifest.model_copy(update={"graphs": {**manifest.graphs, "int8": old}}))
+    plain = load_model(folder)
+    tokens = np.array([[65, 66], [LIKELIEST, 67], [LIKELIEST, LIKELIEST]])
+    for one, other in (
+        (plain.follow(tokens, plain.initial_states(2)), new.follow(tokens, new.initial_states(2))),
+        (plain.step(tokens[:1], plain.initial_states(2)), new.step(tokens[:1], new.initial_states(2))),
+    ):
+        assert [state.tobytes() for state in one.states] == [state.tobytes() for state in other.states]
+        assert one.top_tokens.tobytes() == other.top_tokens.tobytes()
+    assert plain.identity.numerics_id == new.identity.numerics_id
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"single_step": "one_step"}, "no optional input 'one_step'"),
+        ({"follow": Following(flag="lead", states=("h0_steps", "c0_steps", "h1_steps", "c1_steps"))}, "input 'lead'"),
+        ({"follow": Following(flag="follow", states=("h0_steps", "c0_steps"))}, "4 states need as many outputs"),
+        ({"follow": Following(flag="follow", states=("h0_steps",) * 4)}, "each with a name of its own"),
+        ({"follow": Following(flag="follow", states=("h0_steps", "c0", "h1_steps", "c1_steps"))}, "no output 'c0'"),
+        ({"follow": Following(flag="follow", states=("c0_steps", "h0_steps", "h1_steps", "c1_steps"))}, "says uint8"),
+        ({"follow": Following(flag="follow", states=("h1_steps", "c0_steps", "h0_steps", "c1_steps"))}, "differs"),
+    ],
+)
+def test_a_manifest_that_tells_the_ways_to_run_wrongly_is_refused(
+    tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    folder = write_model(tmp_path / "m")
+    manifest = read_manifest(folder)
+    wrong = manifest.graphs["int8"].model_copy(update=change)
+    write_manifest(folder, manifest.model_copy(update={"graphs": {"int8": wrong}}))
+    with pytest.raises(ModelFolderError, match=named):
+        load_model(folder)
 
 
 def test_the_top_of_the_distribution_is_its_top(tmp_path: Path) -> None:

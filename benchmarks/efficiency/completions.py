@@ -94,17 +94,17 @@ class Completing:
             self._begun.add(place)
             self._begin(place)
 
-        request = pb.CreateSessionRequest(id=name, text=self._prompt(number))
+        request = pb.CreateSessionRequest(id=name, text=prompt(self._text, number, self._prompt_bytes))
         creating = self._connection.open(self._create[place], _ignore, complete)
         creating.send(request.SerializeToString(), end=True)
         self._streams[place] = creating
 
-    def _prompt(self, number: int) -> str:
-        """Another one for every number: the held-out code is cut elsewhere each time it is gone through."""
-        size = self._prompt_bytes
-        rounds, place = divmod(number, (len(self._text) - size) // size)
-        start = place * size + rounds % size
-        return self._text[start : start + size]
+
+def prompt(text: str, number: int, size: int) -> str:
+    """A part of the text, another one for every number: the text is cut elsewhere each time it is gone through."""
+    rounds, place = divmod(number, (len(text) - size) // size)
+    start = place * size + rounds % size
+    return text[start : start + size]
 
 
 def _ignore(_: Stream, __: bytes) -> None:

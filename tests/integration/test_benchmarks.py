@@ -22,10 +22,18 @@ RUNS = {
         ["--files", "2", "--limit-bytes", "6", "--max-context", "20"],
         ["free_1", "free_3", "steps_per_byte_1", "steps_per_byte_3"],
     ),
+    "efficiency": (
+        ["--sessions", "3", "--seconds", "0.3", "--warm-up", "0.1", "--repetitions", "1", "--max-bytes", "40"],
+        ["efficiency", "efficiency_fp32", "delivered_per_s", "bare_per_s", "steps_per_byte", "server_cpu_share"],
+    ),
     "memory": (["--sessions", "40"], ["resident_over_state", "state_bytes", "text_bytes"]),
     "naive": (
         ["--context-bytes", "50", "--seconds", "0.3", "--repetitions", "1", "--clients", "2"],
         ["over_naive_2", "carousel_2_per_s", "naive_2_per_s"],
+    ),
+    "replay": (
+        ["--limit-bytes", "30", "--typists", "3", "--seconds", "0.3", "--repetitions", "1", "--no-triton"],
+        ["keystroke_savings", "crowd_keystrokes_per_s", "crowd_p50_ms", "crowd_p99_ms", "crowd_server_cpu_share"],
     ),
     "overload": (
         ["--seconds", "0.5", "--repetitions", "1", "--sessions", "300", "--factor", "3"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Annotated
@@ -191,7 +191,15 @@ def report_of(measured: Mapping[Precision, Efficiency], settings: Mapping[str, o
             ),
         ]
     title = f"efficiency: {settings['sessions']} sessions that go on greedily, against onnxruntime alone"
-    return Report("efficiency", title, tuple(figures), where, settings)
+    return Report("efficiency", title, tuple(figures), where, settings, _details(measured))
+
+
+def _details(measured: Mapping[Precision, Efficiency]) -> dict[str, object]:
+    """Every turn, for the file."""
+    return {
+        precision: {"bare_per_s": list(found.bare), "served": [asdict(turn) for turn in found.served]}
+        for precision, found in measured.items()
+    }
 
 
 def _median(found: Efficiency, of: Callable[[Served], float]) -> float:

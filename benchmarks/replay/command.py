@@ -22,7 +22,7 @@ from benchmarks.machine import Circumstances, arguments_of_this_process, circums
 from benchmarks.percentiles import percentile
 from benchmarks.pictures import Series, draw_distribution
 from benchmarks.replay.crowds import CrowdPlan, Crowds, compare_crowds
-from benchmarks.replay.figures import crowd_figures, crowd_series
+from benchmarks.replay.figures import crowd_details, crowd_figures, crowd_series
 from benchmarks.replay.run import Replayed, replay_text
 from benchmarks.replay.typist import Key
 from benchmarks.report import RESULTS, BenchmarkError, Figure, Report, conclude
@@ -103,6 +103,7 @@ def with_crowds(report: Report, crowds: Crowds, plan: CrowdPlan) -> Report:
         title=f"{report.title}; then {plan.typists} at once",
         figures=(*crowd_figures(crowds, plan), *report.figures),
         settings={**report.settings, "crowd": settings},
+        details={**report.details, "crowd": crowd_details(crowds)},
     )
 
 

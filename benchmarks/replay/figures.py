@@ -33,6 +33,23 @@ def crowd_figures(crowds: Crowds, plan: CrowdPlan) -> list[Figure]:
     return figures
 
 
+def crowd_details(crowds: Crowds) -> dict[str, object]:
+    """Every turn, for the file."""
+    named = (("carousel", crowds.carousel), ("triton", crowds.triton))
+    return {
+        name: [
+            {
+                "keystrokes_per_s": turn.keystrokes_per_s,
+                "p50_ms": percentile(turn.latencies_ms, 50),
+                "p99_ms": turn.p99_ms,
+                "server_cpu_share": turn.server_cpu_share,
+            }
+            for turn in turns
+        ]
+        for name, turns in named
+    }
+
+
 def crowd_series(crowds: Crowds) -> list[Series]:
     """The latencies of all turns."""
     named = (("Carousel, crowd", crowds.carousel), ("Triton, crowd", crowds.triton))

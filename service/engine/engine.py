@@ -7,6 +7,7 @@ Everything public is thread-safe; everything private runs on the engine thread.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from service.engine.ports import StepModel, StepResult
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Request
 from service.engine.running import Kept, RunHere, Runner, Running, drop, keep, launch, rows_wanted
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
-from service.engine.state_tree import StateTree, TreeConfig, TreeFull
+from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
 from service.engine.task import (
     MAX_FREE_MOVES,
     AdvanceTask,
@@ -51,14 +52,19 @@ class EngineConfig:
     """`max_waiting` bounds the requests inside the engine; beyond it, submit raises Overloaded.
 
     Before that, requests for suggestions and completions are refused if they would take longer than `max_wait_s`.
+    While nobody waits, the engine follows up to `look_ahead` alternatives to the likeliest next token of whoever got a
+    suggestion last, if there is room that nobody uses.
     """
 
     tree: TreeConfig = TreeConfig()
     batch: BatchLimits = BatchLimits()
     max_waiting: int = 4096
     max_wait_s: float = 0.5
+    look_ahead: int = 0
 
 
+_PATHS_LOOKED_AHEAD = 64
+_WORTH_LOOKING = math.log(0.02)  # a key that comes once in fifty
 _SMALL_BATCH = 96
 """Tokens. A smaller batch is run where it was planned: waking another thread would cost more than it gives."""
 
@@ -146,6 +152,7 @@ class Engine:
         self._waiting = self._asking = 0
         self._stopping = False
         self._owing = False
+        self._suggested: deque[tuple[PathId, int]] = deque(maxlen=_PATHS_LOOKED_AHEAD)  # and how many bytes
         self._abandon = False
         self._rate = _ServiceRate()
         self._admission = Admission(
@@ -249,7 +256,7 @@ class Engine:
     def _take(self, *, wait: bool) -> bool:
         """Wait until there is something to do; False when there is nothing left and the engine stops."""
         with self._wake:
-            while wait and not (self._inbox or self._tasks or self._stopping or self._owing):
+            while wait and not (self._inbox or self._tasks or self._stopping or self._owing or self._suggested):
                 self._wake.wait()
             return not self._abandon and (bool(self._inbox or self._tasks) or not self._stopping)
 
@@ -267,6 +274,8 @@ class Engine:
         batches = self._scheduler.plan(self._tasks.values(), share=1 if self._beside is None else 2)
         self._run_batches(batches)
         self._hand_over()
+        if self._suggested and not (batches or self._inbox or self._tasks):
+            self._look_ahead()
 
     def _run_batches(self, batches: list[Batch]) -> None:
         if not batches and self._running:
@@ -279,6 +288,25 @@ class Engine:
             self._running.append(launch(self._model, self._tree, batch, runner, self._clock()))
             while len(self._running) > beside:
                 self._collect()
+
+    def _look_ahead(self) -> None:
+        """Nobody waits: compute what comes after the less likely keys of one path, so that they cost no step either."""
+        id_, max_bytes = self._suggested.pop()
+        path = self._paths.find(id_)
+        if path is None or path.at is None or path.tasks:
+            return
+        batch = self._scheduler.plan_ahead(path.at, self._other_keys(path.at), max_bytes)
+        if not batch.rows or self._tree.free_rows < batch.fed:
+            return
+        self._running.append(launch(self._model, self._tree, batch, self._here, self._clock()))
+        self._collect()
+
+    def _other_keys(self, node: Node) -> list[int]:
+        """What may be typed there beside the likeliest token, as far as it is worth it and not held."""
+        tokens, log_probabilities = self._tree.head(node)
+        likely = (token for token, one in zip(tokens, log_probabilities, strict=True) if one > _WORTH_LOOKING)
+        keys = [token for token in likely if token < 0x80 and self._tree.child(node, token) is None]
+        return keys[: self._config.look_ahead]
 
     def _admit(self) -> None:
         with self._wake:
@@ -453,6 +481,8 @@ class Engine:
                 # A long paste comes in chunks between the others' steps; it does not make everybody's requests long.
                 moved = min(task.awaited, self._config.batch.max_chunk)
                 self._admission.answered(moved + task.steps_asked_for)
+                if self._config.look_ahead and task.request.suggest is not None:
+                    self._suggested.append((task.path.id, task.request.suggest.max_bytes))
             self._finish(task, done.value)
         finally:
             self._tree.visits += held

@@ -123,6 +123,18 @@ class Scheduler:
             self._charge(batch)
         return list(batches.values())
 
+    def plan_ahead(self, node: Node, tokens: Iterable[int], max_bytes: int) -> Batch:
+        """A batch that nobody waits for: each token at the node, and a suggestion after it."""
+        batch = Batch(Kind.WAY)
+        for token in tokens:
+            batch.parents.append(node)
+            batch.tokens.append(bytes((token,)))
+            batch.ahead.append(max_bytes)
+            batch.waiting.append([])
+        if batch.rows:
+            batch.steps = self._steps(batch)
+        return batch
+
     def _order(self, task: Task) -> tuple[int, float, float, int]:
         return task.priority, self._served[task.path.scope], task.path.served, task.sequence
 

@@ -139,6 +139,11 @@ class StateTree:
         return self._blocks.owned_rows - self._free_count
 
     @property
+    def free_rows(self) -> int:
+        """How many nodes can be added without dropping any."""
+        return self._free_count
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of the budget that are in use."""
         return self.held * self.row_bytes

@@ -480,3 +480,38 @@ def test_a_cancelled_request_costs_no_step_after_the_batches_that_run() -> None:
     for _ in range(5):
         bench.engine.tick()
     assert bench.model.steps == before
+
+
+def keys_after(text: bytes) -> list[int]:
+    """The keys that the model expects after a text, likeliest first."""
+    model = FakeModel()
+    states: States = [np.full((1, shape.width), shape.initial, shape.dtype) for shape in model.shapes]
+    result = model.step(np.array([[model.start_token]]), states)
+    for token in text:
+        result = model.step(np.array([[token]]), result.states)
+    return [token for token in result.top_tokens[0].tolist() if token < 0x80]
+
+
+def test_what_was_looked_at_while_nobody_waited_costs_no_step_when_it_is_typed() -> None:
+    spec = SuggestSpec(1, 4, Stop.NONE)
+    bench = Bench(FakeModel(), EngineConfig(look_ahead=3))
+    path = bench.engine.open_path("a")
+    bench.ask(Advance(path, b"hello", suggest=spec))
+    bench.run()
+    bench.engine.tick()  # nobody waits
+    typed = b"hello" + bytes(keys_after(b"hello")[3:4])  # after this one all that is likeliest is ASCII
+    asked = bench.ask(Advance(path, typed, kept=5, suggest=spec))
+    bench.run()
+    assert bench.result(asked).steps == 0
+    assert bench.result(asked).continuations == alone(typed, spec).continuations
+
+
+@pytest.mark.parametrize(("rows", "looks"), [(16, False), (1000, True)])
+def test_nothing_is_dropped_for_a_look_ahead(rows: int, looks: bool) -> None:
+    bench = Bench(FakeModel(), EngineConfig(budget(rows), look_ahead=3))
+    bench.ask(Advance(bench.engine.open_path("a"), b"abcdefgh", suggest=SuggestSpec(1, 4, Stop.NONE)))
+    bench.run()
+    before = bench.model.steps
+    for _ in range(3):
+        bench.engine.tick()
+    assert (bench.model.steps > before) is looks

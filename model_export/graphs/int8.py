@@ -95,8 +95,8 @@ def _add_constants(builder: GraphBuilder, weights: LanguageModelWeights) -> None
 
 
 def _add_matrix(builder: GraphBuilder, name: str, weights: Array, inputs: Inputs) -> Array:
-    """int8 [outputs, inputs], which each branch turns over for itself, see `Branch.weight`; returns what is missing."""
+    """int8 [1, inputs, outputs], of which each branch makes a matrix of its own; returns what is missing."""
     matrix = quantize(weights, inputs)
-    builder.constant(f"{name}_weight", matrix.values.T)
+    builder.constant(f"{name}_weight", matrix.values[None])
     builder.constant(f"{name}_scale", matrix.product_scale)
     return matrix.missing

@@ -31,23 +31,23 @@ class Branch(GraphBuilder):
         super().__init__(outer.constants, f"{name}_")
         self.name, self.weights = name, weights
         self.outputs = outputs
-        self._turned: dict[str, str] = {}
+        self._weights: dict[str, str] = {}
 
     def weight(self, matrix: str, inputs: slice | None = None) -> str:
         """A weight, int8 [inputs, outputs], or the rows of it that belong to some of the inputs.
 
         onnxruntime packs a constant for the products of the graph that holds it and of the subgraphs right inside, no
         deeper, and at one row packed products are four times as fast. It also computes at load what follows from
-        constants alone: so the file holds a matrix once, turned over, and each branch turns it back for itself.
+        constants alone: so the file holds a matrix once, as [1, inputs, outputs], and each branch squeezes its own.
         """
         name = self.own(f"{matrix}_weight") + ("" if inputs is None else f"_{inputs.start}_{inputs.stop}")
-        if name not in self._turned:
+        if name not in self._weights:
             source = f"{matrix}_weight"
             if inputs is not None:
                 bounds = [self.integers(f"number_{n}", n) for n in (inputs.start, inputs.stop, 1)]
-                source = self.add("Slice", [source, *bounds], f"{name}_turned")
-            self._turned[name] = self.add("Transpose", [source], name, perm=[1, 0])
-        return self._turned[name]
+                source = self.add("Slice", [source, *bounds], f"{name}_part")
+            self._weights[name] = self.add("Squeeze", [source, self.integers("first_axis", 0)], name)
+        return self._weights[name]
 
     def leave_empty(self, output: ValueInfoProto) -> None:
         """Give an output without elements, as branches do for what they do not compute."""

@@ -40,7 +40,7 @@ def main() -> None:
     flags = dict(argument.split("=", 1) for argument in sys.argv[2:])
     settings = load_settings({**_PORTS, "log_format": "json", "log_level": "warning", **flags})
     configure_logs("info", "json")
-    bootstrap.run(settings, SlowModel(float(sys.argv[1]) / 1e3), ModelIdentity("slow", "0" * 64, "slow"))
+    bootstrap.run(settings, [(SlowModel(float(sys.argv[1]) / 1e3), ModelIdentity("slow", "0" * 64, "slow"))])
 
 
 if __name__ == "__main__":

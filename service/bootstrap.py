@@ -13,8 +13,7 @@ import secrets
 import signal
 import socket
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
@@ -22,13 +21,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from service.bridge import EngineSuggester, LoopDelivery
-from service.engine.engine import Engine, EngineConfig
-from service.engine.ports import StepModel
-from service.engine.requests import Advance, ModelIdentity, SuggestSpec
-from service.engine.running import RunBeside
-from service.engine.scheduler import BatchLimits
-from service.engine.state_tree import BudgetTooSmall, TreeConfig
+from service.engine.requests import ModelIdentity
+from service.engine.state_tree import BudgetTooSmall
+from service.engines import Engines, Models
 from service.greeting import Addresses, greeting, reachable
 from service.loading import Loading, ModelFolderError
 from service.sessions.limits import Limits
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
 _SWITCH_INTERVAL_S = 0.0005
 # Shorter while libraries are imported beside the first keystrokes: these hand the lock over some dozen times each.
 _STARTING_SWITCH_INTERVAL_S = 0.00005
-_WARM_UP_TEXT = b"def main():\n    "
-_WARM_UP_SCOPE = "warm-up"  # a scope of its own: no session shares its states
 _HEAD_START_S = 0.1  # for the warm-up, before imports take turns with it at the interpreter
 
 
@@ -62,31 +55,30 @@ class StartFailed(Exception):
 
 
 class Server:
-    """Every component of one process around one model. `start`, then `stop`; both on the event loop."""
+    """Every component of one process around its models. `start`, then `stop`; both on the event loop."""
 
     def __init__(
         self,
-        model: StepModel,
-        identity: ModelIdentity,
+        models: Models,
         *,
         listen: ListenConfig,
         transport: TransportConfig,
         capacity: CapacityConfig,
         grace_s: float,
     ) -> None:
-        self._model, self._identity = model, identity
+        self._models = models
         self._listen, self._transport, self._capacity, self._grace_s = listen, transport, capacity, grace_s
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
         self.lifecycle = Lifecycle()
         self._metrics_server: MetricsServer | None = None
-        self._engine_observer = LateEngineObserver()
+        self._engine_observers = {identity.name: LateEngineObserver() for _, identity in models}
         self._request_observer = LateRequestObserver()
         self._store_observer = LateStoreObserver()
         self._tenants = TenantResolver(trust_header=transport.trust_tenant_header)
 
     async def start(self) -> Addresses:
-        """Listen, warm the model up, be ready. Raises StartFailed; everything is closed again then."""
+        """Listen, warm the models up, be ready. Raises StartFailed; everything is closed again then."""
         try:
             return await self._start()
         except BaseException:
@@ -103,14 +95,14 @@ class Server:
         metrics_socket = self._listen_on("--metrics-port", listen.metrics_port)
         self._closing.push_async_callback(self._close_metrics)
         http_socket = self._listen_on("--http-port", listen.http_port)
-        suggester = self._open_engine()
-        sessions = self._open_sessions(suggester)
+        engines = self._open_engines()
+        sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
         grpc, grpc_port = await self._open_grpc(sessions)
-        warming = asyncio.create_task(_warm_up(suggester, grpc))
+        warming = asyncio.create_task(_warm_up(engines, grpc))
         try:
             await asyncio.wait([warming], timeout=_HEAD_START_S)
-            await self._open_the_rest(sessions, suggester, http_socket, metrics_socket)
+            await self._open_the_rest(sessions, engines, http_socket, metrics_socket)
             await warming
         finally:
             warming.cancel()
@@ -134,25 +126,25 @@ class Server:
     async def _open_the_rest(
         self,
         sessions: Sessions,
-        suggester: EngineSuggester,
+        engines: Engines,
         http_socket: socket.socket,
         metrics_socket: socket.socket,
     ) -> None:
-        rest = await asyncio.to_thread(self._prepare_the_rest, sessions, suggester, _port(metrics_socket))
+        rest = await asyncio.to_thread(self._prepare_the_rest, sessions, engines, _port(metrics_socket))
         self._metrics_server = rest.serve_metrics(metrics_socket)
-        self._engine_observer.open(rest.engine)
+        for name, observer in rest.engines.items():
+            self._engine_observers[name].open(observer)
         self._request_observer.open(rest.requests)
         self._store_observer.open(rest.stores)
         await rest.http.start(http_socket)
         self._facades.append(rest.http.stop)
 
-    def _prepare_the_rest(self, sessions: Sessions, suggester: EngineSuggester, metrics_port: int) -> HttpAndMetrics:
+    def _prepare_the_rest(self, sessions: Sessions, engines: Engines, metrics_port: int) -> HttpAndMetrics:
         from service.http_and_metrics import prepare
 
         return prepare(
             sessions,
-            lambda: suggester.waiting,
-            self._identity,
+            engines.suggesters,
             tenants=self._tenants,
             lifecycle=self.lifecycle,
             transport=self._transport,
@@ -160,32 +152,18 @@ class Server:
             grace_s=self._grace_s,
         )
 
-    def _open_engine(self) -> EngineSuggester:
-        loop = asyncio.get_running_loop()
-        config = EngineConfig(
-            tree=TreeConfig(budget_bytes=self._capacity.state_budget_bytes),
-            batch=BatchLimits(max_rows=self._capacity.max_batch_rows),
-            max_waiting=self._capacity.max_queued,
-        )
+    def _open_engines(self) -> Engines:
         try:
-            engine = Engine(
-                self._model,
-                config,
-                deliver=LoopDelivery(loop),
-                clock=time.monotonic,
-                observer=self._engine_observer,
-                runner=RunBeside(),
-            )
+            engines = Engines(self._models, self._capacity, self._engine_observers.__getitem__)
         except BudgetTooSmall as error:
             raise StartFailed(f"--state-budget: {error}") from error
-        engine.start()
-        # In a thread, because the engine's last answers need this loop to run.
-        self._closing.push_async_callback(asyncio.to_thread, engine.stop, grace_s=self._grace_s)
-        return EngineSuggester(engine, self._identity, loop)
+        # In a thread, because the engines' last answers need this loop to run.
+        self._closing.push_async_callback(asyncio.to_thread, engines.stop, grace_s=self._grace_s)
+        return engines
 
-    def _open_sessions(self, suggester: EngineSuggester) -> Sessions:
+    def _open_sessions(self, engines: Engines) -> Sessions:
         sessions = Sessions(
-            {self._identity.name: suggester},
+            engines.suggesters,
             TimedStore(MemoryStore(), self._store_observer),
             new_id=lambda: secrets.token_hex(16),
             new_incarnation=lambda: secrets.randbits(63),
@@ -219,42 +197,43 @@ class Server:
 
 
 def serve(settings: Settings, loading: Loading) -> None:
-    """Serve the model that is being loaded until SIGTERM or SIGINT.
+    """Serve the models that are being loaded until SIGTERM or SIGINT.
 
-    Raises StartFailed if a port cannot be opened or the model cannot be served.
+    Raises StartFailed if a port cannot be opened or a model cannot be served.
     """
     configure_logs(settings.log().level, settings.log().format)
     try:
-        model = loading.result()
+        models = loading.result()
     except ModelFolderError as error:
         raise StartFailed(str(error)) from error
-    if model.batch_dependence is not None:
-        logging.getLogger("carousel").warning(
-            "THE ROWS OF THIS MODEL DEPEND ON EACH OTHER: what one person types changes what another is shown",
-            extra={
-                "model": model.identity.name,
-                "found": model.batch_dependence,
-                "way_out": "serve a graph of `carousel export`, without --allow-batch-dependent",
-            },
-        )
-    run(settings, model, model.identity)
+    for model in models:
+        if model.batch_dependence is not None:
+            logging.getLogger("carousel").warning(
+                "THE ROWS OF THIS MODEL DEPEND ON EACH OTHER: what one person types changes what another is shown",
+                extra={
+                    "model": model.identity.name,
+                    "found": model.batch_dependence,
+                    "way_out": "serve a graph of `carousel export`, without --allow-batch-dependent",
+                },
+            )
+    run(settings, [(model, model.identity) for model in models])
 
 
-def run(settings: Settings, model: StepModel, identity: ModelIdentity) -> None:
-    """Serve a model that is loaded already until SIGTERM or SIGINT. Raises StartFailed."""
+def run(settings: Settings, models: Models) -> None:
+    """Serve models that are loaded already until SIGTERM or SIGINT. Raises StartFailed."""
     server = Server(
-        model,
-        identity,
+        models,
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),
         grace_s=settings.grace_s,
     )
+    identities = [identity for _, identity in models]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(server, identity, banner=settings.log_format != "json"))
+        runner.run(_run(server, identities, banner=settings.log_format != "json"))
 
 
-async def _run(server: Server, identity: ModelIdentity, *, banner: bool) -> None:
+async def _run(server: Server, identities: Sequence[ModelIdentity], *, banner: bool) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -266,8 +245,10 @@ async def _run(server: Server, identity: ModelIdentity, *, banner: bool) -> None
     gc.enable()
     log = logging.getLogger("carousel")
     if banner:
-        print(greeting(addresses, identity), file=sys.stderr, flush=True)
-    log.info("serving", extra={**asdict(addresses), "model": identity.name, "digest": identity.digest})
+        print(greeting(addresses, identities), file=sys.stderr, flush=True)
+    default = identities[0]
+    about = {"model": default.name, "digest": default.digest, "models": [identity.name for identity in identities]}
+    log.info("serving", extra={**asdict(addresses), **about})
     await ended.wait()
     log.info("draining")
     await server.stop()
@@ -281,11 +262,8 @@ def _end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
     ended.set()
 
 
-async def _warm_up(suggester: EngineSuggester, grpc: GrpcServer) -> None:
-    """Run the model once the way that sessions will, so that the first caller need not pay for it."""
-    path = suggester.open_path(_WARM_UP_SCOPE)
-    await suggester.advance(Advance(path, _WARM_UP_TEXT, suggest=SuggestSpec(max_bytes=8)))
-    suggester.close_path(path)
+async def _warm_up(engines: Engines, grpc: GrpcServer) -> None:
+    await engines.warm_up()
     await grpc.set_ready()
 
 

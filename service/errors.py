@@ -18,6 +18,7 @@ The map from codes to gRPC statuses and HTTP statuses stands in `transport`; not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar
 
@@ -68,12 +69,16 @@ class PermissionDenied(CarouselError):
 
 
 class NotFound(CarouselError):
-    """No such session or model, as far as this tenant can know. `kind` is `session` or `model`."""
+    """No such session or model, as far as this tenant can know. `kind` is `session` or `model`.
+
+    `there_are` names those that could have been meant, where everybody may know them.
+    """
 
     code = Code.NOT_FOUND
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"no {kind} {name!r}")
+    def __init__(self, kind: str, name: str, there_are: Iterable[str] = ()) -> None:
+        others = ", ".join(there_are)
+        super().__init__(f"no {kind} {name!r}" + (f"; there are: {others}" if others else ""))
         self.kind = kind
         self.name = name
 

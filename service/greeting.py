@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engine.requests import ModelIdentity
@@ -27,13 +28,16 @@ def reachable(host: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def greeting(addresses: Addresses, identity: ModelIdentity) -> str:
-    """The lines that start-up prints."""
+def greeting(addresses: Addresses, identities: Sequence[ModelIdentity]) -> str:
+    """The lines that start-up prints; `identities` are those of the models, the default first."""
     host = addresses.host
     http = f"http://{reachable(host, addresses.http_port)}"
     body = json.dumps({"text": _TRY_TEXT, "suggest": {"count": 5, "stop": "word"}})
+    served = ",\n  and ".join(
+        f"{one.name} (digest {one.digest[:16]}, numerics {one.numerics_id})" for one in identities
+    )
     return f"""\
-Carousel serves {identity.name} (digest {identity.digest[:16]}, numerics {identity.numerics_id})
+Carousel serves {served}
 
   gRPC     {reachable(host, addresses.grpc_port)}
   REST     {http}/v1/sessions

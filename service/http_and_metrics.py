@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.engine.requests import ModelIdentity
+from service.bridge import EngineSuggester
 from service.sessions.service import Sessions
 from service.settings import TransportConfig
 from service.telemetry.metrics import EngineMetrics, Metrics, RequestMetrics, StoreMetrics
@@ -22,7 +22,7 @@ class HttpAndMetrics:
     """Both, ready to be opened, and the observers that count into the metrics."""
 
     metrics: Metrics
-    engine: EngineMetrics
+    engines: Mapping[str, EngineMetrics]  # by the name of their model
     requests: RequestMetrics
     stores: StoreMetrics
     http: HttpServer
@@ -34,8 +34,7 @@ class HttpAndMetrics:
 
 def prepare(
     sessions: Sessions,
-    waiting: Callable[[], int],
-    identity: ModelIdentity,
+    suggesters: Mapping[str, EngineSuggester],
     *,
     tenants: TenantResolver,
     lifecycle: Lifecycle,
@@ -45,8 +44,10 @@ def prepare(
 ) -> HttpAndMetrics:
     """Make everything that needs no event loop; may be called on a thread of its own."""
     metrics = Metrics()
-    metrics.model_info.labels(identity.name, identity.digest, identity.numerics_id).set(1)
-    metrics.read_on_scrape(sessions=lambda: sessions.held, waiting=waiting)
+    metrics.read_sessions_on_scrape(lambda: sessions.held)
+    for name, suggester in suggesters.items():
+        metrics.serves(suggester.identity)
+        metrics.read_waiting_on_scrape(name, suggester)
     requests = RequestMetrics(metrics)
     app = create_app(
         sessions,
@@ -59,5 +60,9 @@ def prepare(
         max_request_bytes=transport.max_request_bytes,
     )
     return HttpAndMetrics(
-        metrics, EngineMetrics(metrics), requests, StoreMetrics(metrics), HttpServer(app, grace_s=grace_s)
+        metrics,
+        {name: EngineMetrics(metrics, name) for name in suggesters},
+        requests,
+        StoreMetrics(metrics),
+        HttpServer(app, grace_s=grace_s),
     )

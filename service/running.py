@@ -17,7 +17,7 @@ def run_server(flags: Mapping[str, str | bool], config: str | None) -> None:
     settings = load_settings(flags, None if config is None else Path(config))
     from service.loading import begin_loading
 
-    loading = begin_loading(settings.model_to_load())
+    loading = begin_loading(settings.models_to_load())
     from service import bootstrap
 
     try:

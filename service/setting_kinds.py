@@ -106,9 +106,16 @@ def switch() -> Kind[bool]:
     return Kind("", read)
 
 
-def path() -> Kind[Path]:
-    """A file or a folder; whether it is there is seen when it is opened."""
-    return Kind("PATH", lambda value: value if isinstance(value, Path) else Path(_text(value)))
+def folders() -> Kind[tuple[Path, ...]]:
+    """One folder or several, separated by commas, or a list of them; whether they are there is seen when opened."""
+
+    def read(value: object) -> tuple[Path, ...]:
+        found = (value,) if isinstance(value, Path) else tuple(Path(part) for part in _parts(value))
+        if not found:
+            raise ValueError(f"{value!r} names no folder")
+        return found
+
+    return Kind("PATH", read)
 
 
 def origins() -> Kind[tuple[str, ...]]:

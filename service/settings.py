@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from service.setting_kinds import Kind, one_of, origins, path, seconds, size, switch, text, whole
+from service.setting_kinds import Kind, folders, one_of, origins, seconds, size, switch, text, whole
 
 ENVIRONMENT_PREFIX = "CAROUSEL_"
 MEMORY_STORE = "memory:"
@@ -82,6 +82,10 @@ class LogConfig:
     format: Literal["auto", "json", "console"]
 
 
+def _shipped() -> tuple[Path, ...]:
+    return (shipped_model(),)
+
+
 def _store() -> Kind[str]:
     def read(value: object) -> str:
         if value != MEMORY_STORE:
@@ -131,7 +135,9 @@ class Settings:
     grpc_port: int = _setting(_PORT, "Port of gRPC; 0 lets the system choose.", 50051)
     http_port: int = _setting(_PORT, "Port of REST and its documentation; 0 lets the system choose.", 8000)
     metrics_port: int = _setting(_PORT, "Port of the Prometheus metrics; 0 lets the system choose.", 9464)
-    model: Path = _computed(path(), "The model folder to serve.", shipped_model)
+    model: tuple[Path, ...] = _computed(
+        folders(), "The model folder to serve, or several with commas between them; the first is the default.", _shipped
+    )
     precision: Literal["fp32", "int8"] | None = _optional(
         one_of("fp32", "int8"), "Which graph of the folder to serve; int8 where there is one by default."
     )
@@ -170,9 +176,14 @@ class Settings:
         """The part for the facades."""
         return TransportConfig(self.max_request_bytes, self.trust_tenant_header, self.allowed_origins, self.host)
 
-    def model_to_load(self) -> ModelConfig:
-        """The part for the runtime."""
-        return ModelConfig(self.model, self.precision, self.threads, self.allow_batch_dependent)
+    @property
+    def default_model(self) -> Path:
+        """The folder of the model that answers who names none."""
+        return self.model[0]
+
+    def models_to_load(self) -> tuple[ModelConfig, ...]:
+        """The part for the runtime, the default model first."""
+        return tuple(ModelConfig(one, self.precision, self.threads, self.allow_batch_dependent) for one in self.model)
 
     def capacity(self) -> CapacityConfig:
         """The part for the sessions and the engine."""

@@ -39,7 +39,7 @@ def graph(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Compare our int8 graph with fp32 and with DynamicQuantizeLSTM: steps, prefill, state, start. One thread each."""
-    folder = model or load_settings({}).model
+    folder = model or load_settings({}).default_model
     where = circumstances(arguments_of_this_process())
     manifest = read_manifest(folder)
     try:

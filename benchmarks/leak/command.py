@@ -42,7 +42,7 @@ def leak(
     the attacker's probabilities have the same bits whatever the neighbour types: guessing is chance, exactly.
     """
     where = circumstances(arguments_of_this_process())
-    found, guesses = _run(model or load_settings({}).model, trials - trials % 4, bystanders)
+    found, guesses = _run(model or load_settings({}).default_model, trials - trials % 4, bystanders)
     report = Report(
         "leak",
         f"Which of two texts did the neighbour type? {len(next(iter(guesses.values())).typed)} guesses; "

@@ -34,7 +34,7 @@ def doctor(
     from service.doctor.graphs import examine_folder  # onnxruntime takes a while, and --help does not need it
     from service.doctor.machine import examine_machine
 
-    folder = model or load_settings({}).model
+    folder = model or load_settings({}).default_model
     findings: list[Finding] = []
     with Console(stderr=True).status("looking at the machine") as status:
         for finding in chain(examine_machine(), examine_folder(folder, rounds=rounds)):

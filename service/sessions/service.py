@@ -190,7 +190,7 @@ class Sessions:
     def _known_model(self, name: str | None) -> str:
         model = self._default_model if name is None else name
         if model not in self._suggesters:
-            raise NotFound("model", model)
+            raise NotFound("model", model, self._suggesters)
         return model
 
     async def _find(self, tenant: Tenant, name: SessionId) -> Session:

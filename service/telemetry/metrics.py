@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import get_args
+from typing import Protocol, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,11 +17,23 @@ from prometheus_client import (
 )
 
 from service.engine.observer import Lookup
+from service.engine.requests import ModelIdentity
 
 # A keystroke takes tens of microseconds to a few milliseconds; a shed or overloaded one, up to seconds.
 _LATENCIES_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.5, 5.0, 10.0)
 _STEPS_S = (0.00005, 0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064, 0.0128, 0.0256, 0.0512, 0.1, 0.5, 1.0)
 _ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
+
+
+_MODEL = ("model",)
+
+
+class Waited(Protocol):
+    """Something that requests wait for."""
+
+    @property
+    def waiting(self) -> int:
+        """How many; read on the metrics thread."""
 
 
 class Metrics:
@@ -43,23 +55,28 @@ class Metrics:
         self.step_duration = Histogram(
             "carousel_step_duration_seconds",
             "Time of one run of the model over a batch.",
+            _MODEL,
             buckets=_STEPS_S,
             registry=self.registry,
         )
-        self.batch_rows = Histogram("carousel_batch_rows", "Rows in a batch.", buckets=_ROWS, registry=self.registry)
-        self.queue_depth = Gauge("carousel_queue_depth", "Requests inside the engine.", registry=self.registry)
+        self.batch_rows = Histogram(
+            "carousel_batch_rows", "Rows in a batch.", _MODEL, buckets=_ROWS, registry=self.registry
+        )
+        self.queue_depth = Gauge("carousel_queue_depth", "Requests inside the engine.", _MODEL, registry=self.registry)
         self.sessions = Gauge("carousel_sessions", "Sessions that are held.", registry=self.registry)
-        self.model_steps = self._counter("carousel_model_steps", "Tokens fed to the model.", ())
+        self.model_steps = self._counter("carousel_model_steps", "Tokens fed to the model.", _MODEL)
         self.tree_lookups = self._counter(
-            "carousel_tree_lookups", "Wanted nodes of the state tree, by whether they were held.", ("result",)
+            "carousel_tree_lookups", "Wanted nodes of the state tree, by whether they were held.", ("model", "result")
         )
         self.moved_bytes = self._counter(
             "carousel_moved_bytes",
             "Bytes by which texts moved forward, typed or accepted, by whether their states were held.",
-            ("result",),
+            ("model", "result"),
         )
-        self.state_bytes = Gauge("carousel_state_bytes", "Bytes of the state budget in use.", registry=self.registry)
-        self.model_failures = self._counter("carousel_model_failures", "Batches that the model could not run.", ())
+        self.state_bytes = Gauge(
+            "carousel_state_bytes", "Bytes of the state budget in use.", _MODEL, registry=self.registry
+        )
+        self.model_failures = self._counter("carousel_model_failures", "Batches that the model could not run.", _MODEL)
         self.store_duration = Histogram(
             "carousel_store_duration_seconds",
             "Time of one operation of the session store.",
@@ -77,29 +94,40 @@ class Metrics:
     def _counter(self, name: str, documentation: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)
 
-    def read_on_scrape(self, *, sessions: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Read sessions and queue depth from their owners at every scrape, on the metrics thread.
+    def serves(self, identity: ModelIdentity) -> None:
+        """Show a model."""
+        self.model_info.labels(identity.name, identity.digest, identity.numerics_id).set(1)
+
+    def read_sessions_on_scrape(self, held: Callable[[], int]) -> None:
+        """Read the sessions from their owner at every scrape, on the metrics thread.
 
         A value that is set when something happens would stand still, and be wrong, when nothing does.
         """
-        self.sessions.set_function(sessions)
-        self.queue_depth.set_function(waiting)
+        self.sessions.set_function(held)
+
+    def read_waiting_on_scrape(self, model: str, engine: Waited) -> None:
+        """The same for the queue of a model's engine."""
+        self.queue_depth.labels(model).set_function(lambda: engine.waiting)
 
 
 class EngineMetrics:
-    """The engine's observer: called on the engine thread, never raises, costs a few microseconds a tick."""
+    """The observer of one model's engine: called on the engine thread, never raises, costs microseconds a tick."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._lookups = {result: metrics.tree_lookups.labels(result) for result in get_args(Lookup)}
-        self._moved = {result: metrics.moved_bytes.labels(result) for result in get_args(Lookup)}
-        self._log = logging.getLogger("carousel.engine")
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self._steps = metrics.step_duration.labels(model)
+        self._rows = metrics.batch_rows.labels(model)
+        self._fed = metrics.model_steps.labels(model)
+        self._states = metrics.state_bytes.labels(model)
+        self._failures = metrics.model_failures.labels(model)
+        self._lookups = {result: metrics.tree_lookups.labels(model, result) for result in get_args(Lookup)}
+        self._moved = {result: metrics.moved_bytes.labels(model, result) for result in get_args(Lookup)}
+        self._model, self._log = model, logging.getLogger("carousel.engine")
 
     def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
         """Count a batch."""
-        self._metrics.step_duration.observe(seconds)
-        self._metrics.batch_rows.observe(rows)
-        self._metrics.model_steps.inc(tokens)
+        self._steps.observe(seconds)
+        self._rows.observe(rows)
+        self._fed.inc(tokens)
 
     def lookups(self, result: Lookup, count: int) -> None:
         """Count wanted nodes."""
@@ -112,12 +140,12 @@ class EngineMetrics:
 
     def state_bytes(self, held: int) -> None:
         """Show the state budget's use."""
-        self._metrics.state_bytes.set(held)
+        self._states.set(held)
 
     def failed(self, error: Exception) -> None:
         """Count and log a batch that could not be run."""
-        self._metrics.model_failures.inc()
-        self._log.error("the model could not be run", exc_info=error)
+        self._failures.inc()
+        self._log.error("the model could not be run", exc_info=error, extra={"model": self._model})
 
 
 class RequestMetrics:

@@ -68,8 +68,7 @@ class LocalServer:
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = Server(
-            self._model,
-            self._identity,
+            [(self._model, self._identity)],
             listen=replace(self._settings.listen(), host=_LOOPBACK, grpc_port=0, http_port=0, metrics_port=0),
             transport=replace(self._settings.transport(), host=_LOOPBACK),
             capacity=self._settings.capacity(),
@@ -86,11 +85,11 @@ class LocalServer:
 
 
 def model_of_this_process(settings: Settings, folder: Path | None) -> LocalServer:
-    """A server, not yet started, of the model in `folder`, or of the one that the settings name.
+    """A server, not yet started, of the model in `folder`, or of the first one that the settings name.
 
     Raises ModelFolderError.
     """
-    wanted = settings.model_to_load()
+    wanted = settings.models_to_load()[0]
     model = load_model(
         folder or wanted.folder,
         wanted.precision or "auto",

@@ -47,7 +47,7 @@ def test_its_variables_are_settings_that_the_server_takes(monkeypatch: pytest.Mo
     settings = load_settings({})
     assert settings.host == "0.0.0.0"
     assert settings.store == "memory:"
-    assert str(settings.model) == arguments_of("COPY", FINAL)[-1].split()[-1]
+    assert str(settings.default_model) == arguments_of("COPY", FINAL)[-1].split()[-1]
     assert environment(FINAL)["ORT_DISABLE_TELEMETRY"] == "1"
     ports = [settings.grpc_port, settings.http_port, settings.metrics_port]
     assert arguments_of("EXPOSE", FINAL) == [" ".join(map(str, ports))]

@@ -18,7 +18,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     settings = load_settings({**ON_FREE_PORTS, **given})
     configure_logs(settings.log_level, settings.log_format)
-    bootstrap.run(settings, FakeModel(), IDENTITY)
+    bootstrap.run(settings, [(FakeModel(), IDENTITY)])
 
 
 if __name__ == "__main__":

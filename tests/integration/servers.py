@@ -15,6 +15,7 @@ from service.bootstrap import Server
 from service.engine.fake_model import FakeModel
 from service.engine.ports import States, StepModel, StepResult
 from service.engine.requests import ModelIdentity
+from service.engines import Models
 from service.greeting import Addresses
 from service.settings import load_settings
 from service.transport.listening import open_socket
@@ -43,11 +44,12 @@ class Running:
         return f"http://127.0.0.1:{self.addresses.metrics_port}/metrics"
 
 
-def make_server(model: StepModel | None = None, *, of: type[Server] = Server, **flags: Any) -> Server:
+def make_server(
+    model: StepModel | None = None, *, models: Models | None = None, of: type[Server] = Server, **flags: Any
+) -> Server:
     settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
     return of(
-        model or FakeModel(),
-        IDENTITY,
+        models or [(model or FakeModel(), IDENTITY)],
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),

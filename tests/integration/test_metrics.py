@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.callers import Refused, calling
-from tests.integration.servers import Running, running
+from tests.integration.servers import IDENTITY, Running, running
 
 NAMES = {
     "carousel_requests_total",
@@ -51,9 +51,10 @@ async def test_every_name_is_there_and_requests_are_counted_by_facade_operation_
     assert count("grpc", "Edit", "OK") == 1
     assert samples["carousel_store_duration_seconds_count", (("op", "append"),)] == 1
     assert samples["carousel_sessions", ()] == 1
-    assert samples["carousel_queue_depth", ()] == 0
-    assert samples["carousel_model_steps_total", ()] > 0
-    assert samples["carousel_state_bytes", ()] > 0
+    of_the_model = (("model", IDENTITY.name),)
+    assert samples["carousel_queue_depth", of_the_model] == 0
+    assert samples["carousel_model_steps_total", of_the_model] > 0
+    assert samples["carousel_state_bytes", of_the_model] > 0
 
 
 async def test_a_path_that_somebody_made_up_makes_no_label() -> None:

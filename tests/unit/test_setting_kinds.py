@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.setting_kinds import Kind, one_of, origins, path, seconds, size, switch, text, whole
+from service.setting_kinds import Kind, folders, one_of, origins, seconds, size, switch, text, whole
 
-KINDS = [text(), whole(0, 9), seconds(0, 9), size(), switch(), one_of("a"), path(), origins()]
+KINDS = [text(), whole(0, 9), seconds(0, 9), size(), switch(), one_of("a"), folders(), origins()]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,9 @@ KINDS = [text(), whole(0, 9), seconds(0, 9), size(), switch(), one_of("a"), path
         (switch(), "0", False),
         (switch(), True, True),
         (one_of("a", "b"), "b", "b"),
-        (path(), "a/b", Path("a/b")),
+        (folders(), "a/b", (Path("a/b"),)),
+        (folders(), "a/b, /c", (Path("a/b"), Path("/c"))),
+        (folders(), ["a", "b"], (Path("a"), Path("b"))),
         (origins(), "", ()),
         (origins(), ["https://a.example/"], ("https://a.example",)),
     ],
@@ -62,6 +64,7 @@ def test_a_value_that_fits_is_read(kind: Kind[Any], value: object, read: object)
         (size(), True, "not a number of bytes"),
         (switch(), "maybe", "'maybe' is neither true nor false"),
         (one_of("a", "b"), "c", "'c' is none of a, b"),
+        (folders(), " , ", "names no folder"),
         (origins(), 3, "3 is not a text with commas"),
         (origins(), [3], "is not a text with commas"),
     ],

@@ -438,6 +438,7 @@ class StateTree:
         return node
 
     def _take_rows(self, count: int) -> Nodes:
+        assert count <= self._free_count, "rows were reserved before"
         nodes: Nodes = self._free[self._free_count - count : self._free_count][::-1].copy()
         self._free_count -= count
         self._used_at[nodes] = self._now

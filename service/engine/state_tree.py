@@ -350,7 +350,8 @@ class StateTree:
 
     def reserve(self, rows: int) -> None:
         """Make sure that `rows` nodes can be added, dropping others if need be. Raises TreeFull."""
-        self._grow(rows - self._free_count)
+        if self._free_count < rows:
+            self._grow(rows - self._free_count)
         while self._free_count < rows:
             if not len(self._to_drop):
                 self._look_for_victims(rows - self._free_count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from benchmarks.percentiles import percentile
 
 _SIZE_INCHES = (8.0, 4.5)
 _DPI = 150
+_CAPTION_WIDTH = 150  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ def draw_distribution(
         axes.plot([p50, p99], [0.5, 0.99], "o", color=line.get_color())
     axes.set(xlabel=unit, ylabel=f"share of {share_of}", ylim=(0, 1.02), title=title, xscale="log")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="lower right")
-    figure.supxlabel(caption, fontsize=7)
+    axes.legend(loc="upper left")
+    figure.supxlabel(textwrap.fill(caption, _CAPTION_WIDTH), fontsize=7)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
 
@@ -63,10 +65,15 @@ def draw_bars(
 
     figure, axes = pyplot.subplots(figsize=_SIZE_INCHES, layout="constrained")
     drawn = axes.barh([bar.name for bar in bars], [bar.value for bar in bars])
-    axes.bar_label(drawn, labels=[f"{bar.value:,.3g}" for bar in bars], padding=3)
+    axes.bar_label(drawn, labels=[_shown(bar.value) for bar in bars], padding=3)
     axes.invert_yaxis()  # the first on top
     axes.set(xlabel=unit, title=title, xscale="log" if logarithmic else "linear")
-    axes.margins(x=0.12)
-    figure.supxlabel(caption, fontsize=7)
+    axes.margins(x=0.15)
+    figure.supxlabel(textwrap.fill(caption, _CAPTION_WIDTH), fontsize=7)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
+
+
+def _shown(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"

@@ -185,7 +185,7 @@ class TreeMachine(RuleBasedStateMachine):
 
 
 TestTree = TreeMachine.TestCase
-TestTree.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestTree.settings = settings(stateful_step_count=30, deadline=None)
 
 
 def test_a_full_tree_of_pinned_nodes_refuses_instead_of_dropping_one() -> None:

@@ -11,7 +11,7 @@ from service.engine.budget import StateBudget
 from service.engine.engine import Engine, EngineConfig
 from service.engine.observer import EngineObserver
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, ModelIdentity, SuggestSpec
+from service.engine.requests import Complete, CompleteSpec, ModelIdentity
 from service.engine.running import RunBeside
 from service.engine.scheduler import BatchLimits
 from service.settings import CapacityConfig
@@ -29,7 +29,11 @@ class Engines:
     def __init__(self, models: Models, capacity: CapacityConfig, observer_of: Callable[[str], EngineObserver]) -> None:
         """Start them all, on the running loop. Raises BudgetTooSmall; none runs then."""
         loop = asyncio.get_running_loop()
-        config = EngineConfig(batch=BatchLimits(max_rows=capacity.max_batch_rows), max_waiting=capacity.max_queued)
+        config = EngineConfig(
+            batch=BatchLimits(max_rows=capacity.max_batch_rows),
+            max_waiting=capacity.max_queued,
+            look_ahead=capacity.look_ahead,
+        )
         budget = StateBudget(capacity.state_budget_bytes)
         shares = [budget.join() for _ in models]
         self._engines = [
@@ -55,7 +59,9 @@ class Engines:
         """Run every model once the way that sessions will, so that the first caller need not pay for it."""
         for suggester in self.suggesters.values():
             path = suggester.open_path(_WARM_UP_SCOPE)
-            await suggester.advance(Advance(path, _WARM_UP_TEXT, suggest=SuggestSpec(max_bytes=8)))
+            # A completion: admission learns from suggestions what a request takes, and not from the first of all.
+            async for _ in suggester.complete([Complete(path, _WARM_UP_TEXT, spec=CompleteSpec(max_bytes=8))]):
+                pass
             suggester.close_path(path)
 
     def stop(self, *, grace_s: float) -> None:

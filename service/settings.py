@@ -72,6 +72,7 @@ class CapacityConfig:
     state_budget_bytes: int
     max_batch_rows: int
     max_queued: int
+    look_ahead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,11 @@ class Settings:
     state_budget: int = _setting(size(), "Memory for states, in bytes or as 256MiB.", 256 << 20)
     max_batch_rows: int = _setting(whole(1, 1024), "Most rows that one model step takes.", 64)
     max_queued: int = _setting(whole(1), "Most requests that wait for the engine.", 4096)
+    look_ahead: int = _setting(
+        whole(0, 16),
+        "Less likely next bytes that are computed while nobody waits: CPU for fewer steps later.",
+        0,
+    )
     grace_s: float = _setting(seconds(0, 3600), "Seconds that calls in flight may take at the end.", 20.0)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         one_of("debug", "info", "warning", "error"), "Least level logged.", "info"
@@ -194,6 +200,7 @@ class Settings:
             self.state_budget,
             self.max_batch_rows,
             self.max_queued,
+            self.look_ahead,
         )
 
     def log(self) -> LogConfig:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import selectors
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -27,7 +28,8 @@ _GRANT_AFTER = 2**29  # bytes received
 _MAX_MESSAGE = 16_384 - 5
 _RECEIVED_AT_ONCE = 1 << 18
 _TIMEOUT_S = 60.0
-_OK = b"grpc-status\x010"
+_OK, _REFUSED = b"grpc-status\x010", b"grpc-status\x018"  # literals of one character
+_ASK_EVERY_S = 0.05
 _FRAME = struct.Struct(">BHBBI")
 _PREFIX = struct.Struct(">BI")
 
@@ -37,14 +39,18 @@ class LeanGrpcError(Exception):
 
 
 class Stream:
-    """One call. `ended` is set once the server has ended it, or it was cancelled."""
+    """One call. `ended` is set once the server has ended it, or it was cancelled.
 
-    __slots__ = ("_connection", "_id", "_part", "_window", "ended", "on_end", "on_message")
+    `on_refused` may be set, and then hears of an end with RESOURCE_EXHAUSTED: for a server that asks to come later.
+    """
+
+    __slots__ = ("_connection", "_id", "_part", "_window", "ended", "on_end", "on_message", "on_refused")
 
     def __init__(self, connection: Connection, number: int, on_message: OnMessage, on_end: OnEnd, window: int) -> None:
         """Made by `Connection.open`."""
         self._connection, self._id, self._window = connection, number, window
         self.on_message, self.on_end = on_message, on_end
+        self.on_refused: OnEnd | None = None
         self._part = b""
         self.ended = False
 
@@ -181,6 +187,10 @@ class Connection:
         stream = self._streams.pop(number, None)
         if stream is None:
             return  # cancelled
+        if _REFUSED in block and stream.on_refused is not None:
+            stream.ended = True
+            stream.on_refused(stream)
+            return
         if _OK not in block:
             raise LeanGrpcError("a call failed: " + "".join(chr(b) if 32 <= b < 127 else " " for b in block))
         stream.ended = True
@@ -224,7 +234,7 @@ def call_head(target: str, path: str, headers: Mapping[str, str] | None = None) 
 
 
 def run(connections: Sequence[Connection], until: Callable[[], bool]) -> None:
-    """Flush and receive until `until()`, which is asked after every batch of what has come.
+    """Flush and receive until `until()`, which is asked after every batch of what has come, and every 50 ms.
 
     Raises LeanGrpcError, also if nothing comes for a minute, and OSError.
     """
@@ -232,12 +242,16 @@ def run(connections: Sequence[Connection], until: Callable[[], bool]) -> None:
         for connection in connections:
             selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.flush()
+        came_s = time.monotonic()
         while not until():
-            ready = selector.select(_TIMEOUT_S)
-            if not ready:
+            if ready := selector.select(_ASK_EVERY_S):
+                came_s = time.monotonic()
+            elif time.monotonic() - came_s > _TIMEOUT_S:
                 raise LeanGrpcError(f"nothing came from the server for {_TIMEOUT_S:.0f} s")
             for key, _ in ready:
                 key.data.receive()
+            for connection in connections:
+                connection.flush()  # what `until` has put
     for connection in connections:
         connection.flush()
 

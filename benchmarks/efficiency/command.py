@@ -49,6 +49,7 @@ class Served:
     client_cpu_share: float
     server_cpu_share: float
     steps_per_byte: float
+    refused: int = 0  # completions, asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def _serve(server: Measured, completions: Worker, plan: EfficiencyPlan) -> Serve
         client_cpu_share=found["cpu_share"],
         server_cpu_share=share,
         steps_per_byte=(server.counter(_STEPS) - steps) / max(found["bytes"], 1),
+        refused=int(found["refused"]),
     )
 
 
@@ -179,6 +181,7 @@ def report_of(measured: Mapping[Precision, Efficiency], settings: Mapping[str, o
                 "  model steps per delivered byte",
                 _median(found, lambda turn: turn.steps_per_byte),
             ),
+            Figure(f"refused{suffix}", "  refused at first", sum(turn.refused for turn in found.served), digits=0),
             Figure(
                 f"server_cpu_share{suffix}",
                 "  CPU of the server, of one core",

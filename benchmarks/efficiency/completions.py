@@ -1,8 +1,9 @@
 """Sessions that go on greedily, over and over, each under a tenant of its own. A worker; see benchmarks.workers.
 
 `python -m benchmarks.efficiency.completions HOST:PORT SESSIONS PROMPT_BYTES MAX_BYTES`. A completion that ends is
-followed by one from a new session with another prompt: nobody is ever told what was computed before. What arrives is
-counted in bytes of text, between two moments after all have begun.
+followed by one from a new session with another prompt: nobody is ever told what was computed before. One that is
+refused, because many begin at once, is asked for again. What arrives is counted in bytes of text, between two moments
+after all have begun.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 
 from benchmarks.lean_grpc import Connection, Stream, call_head, run
 from benchmarks.texts import held_out_text
@@ -18,6 +21,7 @@ from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 
 _SERVICE = "/carousel.v1.Autocomplete/"
 _HELD_OUT_BYTES = 600_000
+_AGAIN_AFTER_S = 0.1
 
 
 class Completing:
@@ -35,11 +39,14 @@ class Completing:
         self._streams: list[Stream | None] = [None] * sessions
         self._bytes = self._messages = self._ended = 0
         self._begun: set[int] = set()
+        self._again: deque[tuple[float, Callable[[], None]]] = deque()  # when, and what, in this order
+        self._refused = 0
 
     def answer(self, warm_up_s: float, seconds: float) -> dict[str, float]:
         """Complete for so long: a worker's answer. Raises LeanGrpcError and OSError."""
         self._begun.clear()
-        before, ended = self._bytes, self._ended
+        self._again.clear()
+        before, ended, refused = self._bytes, self._ended, self._refused
         for place in range(len(self._streams)):
             self._begin(place)
         self._run_for(warm_up_s, all_begun=True)
@@ -57,6 +64,7 @@ class Completing:
             "cpu_share": cpu_s / took_s,
             "bytes": self._bytes - before,
             "ended": self._ended - ended,
+            "refused": self._refused - refused,
         }
 
     def _run_for(self, seconds: float, *, all_begun: bool = False) -> None:
@@ -64,6 +72,8 @@ class Completing:
         until_s = time.perf_counter() + seconds
 
         def over() -> bool:
+            while self._again and self._again[0][0] <= time.perf_counter():
+                self._again.popleft()[1]()
             begun = not all_begun or len(self._begun) == len(self._streams)
             return begun and time.perf_counter() >= until_s
 
@@ -77,11 +87,16 @@ class Completing:
         number = next(self._numbers)
         name = f"session-{number}"
 
-        def complete(_: Stream) -> None:
+        def complete() -> None:
             request = pb.CompleteRequest(session_id=name, max_bytes=self._max_bytes)
             stream = self._connection.open(self._complete[place], on_message, on_end)
+            stream.on_refused = on_refused
             stream.send(request.SerializeToString(), end=True)
             self._streams[place] = stream
+
+        def on_refused(_: Stream) -> None:
+            self._refused += 1
+            self._again.append((time.perf_counter() + _AGAIN_AFTER_S, complete))
 
         def on_message(_: Stream, message: bytes) -> None:
             text = pb.CompleteResponse.FromString(message).text
@@ -95,7 +110,7 @@ class Completing:
             self._begin(place)
 
         request = pb.CreateSessionRequest(id=name, text=prompt(self._text, number, self._prompt_bytes))
-        creating = self._connection.open(self._create[place], _ignore, complete)
+        creating = self._connection.open(self._create[place], _ignore, lambda _: complete())
         creating.send(request.SerializeToString(), end=True)
         self._streams[place] = creating
 

@@ -26,12 +26,17 @@ def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
     context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
 
 
+def exhausted(request: bytes, context: grpc.ServicerContext) -> bytes:
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "come later")
+
+
 @pytest.fixture(scope="module")
 def target() -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(8))
     handlers = {
         "Echo": grpc.stream_stream_rpc_method_handler(echo),
         "Who": grpc.unary_unary_rpc_method_handler(who),
+        "Exhausted": grpc.unary_unary_rpc_method_handler(exhausted),
         "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
@@ -90,6 +95,34 @@ def test_a_call_that_fails_is_an_error_that_says_why(target: str, connection: Co
     connection.open(call_head(target, "/test.Test/Refuse"), ignore).send(b"", end=True)
     with pytest.raises(LeanGrpcError, match="no such thing"):
         run([connection], lambda: False)
+
+
+def test_a_call_that_is_to_come_later_is_told_to_those_who_can_and_is_an_error_to_others(
+    target: str, connection: Connection
+) -> None:
+    refused: list[Stream] = []
+    stream = connection.open(call_head(target, "/test.Test/Exhausted"), ignore)
+    stream.on_refused = refused.append
+    stream.send(b"", end=True)
+    run([connection], lambda: bool(refused))
+    assert (refused, stream.ended) == ([stream], True)
+    connection.open(call_head(target, "/test.Test/Exhausted"), ignore).send(b"", end=True)
+    with pytest.raises(LeanGrpcError, match="come later"):
+        run([connection], lambda: False)
+
+
+def test_what_is_decided_while_nothing_comes_is_sent_all_the_same(target: str, connection: Connection) -> None:
+    received: list[bytes] = []
+    stream = connection.open(call_head(target, "/test.Test/Echo"), lambda _, message: received.append(message))
+    asked = iter([False, False])
+
+    def until() -> bool:
+        if not next(asked, True):
+            stream.send(b"later")
+        return len(received) == 2
+
+    run([connection], until)
+    assert received == [b"later"] * 2
 
 
 def test_of_a_cancelled_call_nothing_more_is_heard(target: str, connection: Connection) -> None:

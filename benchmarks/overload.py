@@ -3,7 +3,8 @@
 A server with a model slowed to some 200 requests per second. A request is an edit of a session (a letter nobody has
 typed yet) that asks for a suggestion of 8 bytes. A closed loop finds the capacity; then an open loop offers just that,
 and ten times that, by turns. Latency counts from the appointed time of a request. An open loop at capacity keeps a
-queue: what bounds it there, as at ten times that, is what the engine takes on, half a second of work.
+queue: what bounds it there, as at ten times that, is what the engine takes on, half a second of work. Memory is flat
+if what grows is no more than what each session remembers of its edits, the last 256 of them.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ class Phases:
     def growth(self) -> float:
         """Resident memory after the last stretch of overload over that after the first one."""
         return self.resident_bytes[-1] / self.resident_bytes[0]
+
+    @property
+    def bytes_per_edit(self) -> float:
+        """By how much resident memory grew from the first overload on, for each edit that was committed meanwhile."""
+        later = [*self.at_capacity[1:], *self.at_overload[1:]]
+        edits = sum(load.outcomes[Outcome.ADMITTED] + load.outcomes[Outcome.SHED] for load in later)
+        return (self.resident_bytes[-1] - self.resident_bytes[0]) / max(edits, 1)
 
 
 class Editors:
@@ -175,6 +183,9 @@ def report_of(phases: Phases, settings: Mapping[str, object], where: Circumstanc
             bar=f"<= {P99_BAR:g}",
         ),
         Figure("memory_growth", "resident memory, last overload over first", phases.growth, digits=3),
+        Figure(
+            "bytes_per_edit", "  growth per edit (a session remembers its last 256)", phases.bytes_per_edit, "bytes", 0
+        ),
         Figure("resident_mib", "resident memory after the last", phases.resident_bytes[-1] / 2**20, "MiB", 0),
         Figure("capacity_per_s", "capacity", phases.capacity_per_s, "requests/s", 0),
         Figure(

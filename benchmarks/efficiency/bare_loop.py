@@ -19,7 +19,7 @@ from benchmarks.workers import answer_questions
 from service.model.manifest import Precision, read_graph, read_manifest
 
 # The options are the server's own, so these are taken from where it opens its sessions, private or not.
-from service.runtime.onnx_model import _open_sessions
+from service.runtime.onnx_model import open_sessions
 
 _READ_FIRST = 64  # bytes of text, another for each row, before it goes on by itself
 
@@ -30,7 +30,7 @@ class BareLoop:
     def __init__(self, folder: Path, precision: Precision, rows: int, threads: int) -> None:
         """Load the graph and let every row read some text. Raises ModelFolderError."""
         graph = read_manifest(folder).graphs[precision]
-        sessions = _open_sessions(folder / graph.file, graph, read_graph(folder, graph), threads)
+        sessions = open_sessions(folder / graph.file, graph, read_graph(folder, graph), threads)
         self._session = sessions.single or sessions.several
         self._wanted = [graph.top_tokens, graph.top_log_probabilities, *(s.output for s in graph.states)]
         self._tokens, self._inputs = graph.tokens, [s.input for s in graph.states]

@@ -45,8 +45,11 @@ WAY_OUT_OF_BATCH_DEPENDENCE = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Sessions:
-    """One graph, loaded. `single` computes single steps alone and is None for a graph with one way for all lengths."""
+class Sessions:
+    """One graph, loaded. `single` computes single steps alone and is None for a graph with one way for all lengths.
+
+    Both are fed the same inputs and give the same outputs; `single` leaves log_probabilities empty.
+    """
 
     several: ort.InferenceSession
     single: ort.InferenceSession | None
@@ -61,7 +64,7 @@ class OnnxStepModel:
 
     batch_dependence: str | None = None
 
-    def __init__(self, manifest: Manifest, graph: Graph, sessions: _Sessions, threads: int) -> None:
+    def __init__(self, manifest: Manifest, graph: Graph, sessions: Sessions, threads: int) -> None:
         """Wrap sessions whose tensors were checked, and probe them; use `load_model`. Raises ModelError."""
         self._graph, self._sessions = graph, sessions
         self.shapes: Sequence[StateShape] = [StateShape(s.width, _DTYPES[s.dtype], s.initial) for s in graph.states]
@@ -80,13 +83,16 @@ class OnnxStepModel:
 
     def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
         """Feed a chunk to every row; see `engine.ports.StepModel`. Refuses states that lead to NaN, too."""
-        sessions, last = self._sessions, np.array([len(tokens) - 1], np.int64)
-        if all_probabilities:
-            *outputs, everything = self._run(sessions.several, self._wanted_with_all, tokens, last, states)
-            return StepResult(outputs[2:], outputs[1][0], outputs[0][0], everything[0])
-        session = sessions.single if len(tokens) == 1 and sessions.single is not None else sessions.several
-        outputs = self._run(session, self._wanted, tokens, last, states)
-        return StepResult(outputs[2:], outputs[1][0], outputs[0][0])
+        sessions = self._sessions
+        if len(tokens) == 1 and sessions.single is not None and not all_probabilities:
+            outputs = self._run(sessions.single, self._wanted, tokens, _LAST, states)
+            return StepResult(outputs[2:], outputs[1][0], outputs[0][0])
+        last = np.array([len(tokens) - 1], np.int64)
+        wanted = self._wanted_with_all if all_probabilities else self._wanted
+        outputs = self._run(sessions.several, wanted, tokens, last, states)
+        after = 2 + len(self.state_names)
+        everything = outputs[after][0] if all_probabilities else None
+        return StepResult(outputs[2:after], outputs[1][0], outputs[0][0], everything)
 
     def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
         """Feed tokens, some of the model's own choice; see `engine.ports.StepModel`."""
@@ -160,7 +166,7 @@ def load_model(
         raise ModelFolderError(f"{folder} has no {precision} graph, only {', '.join(sorted(manifest.graphs))}")
     data = read_graph(folder, graph)
     summary = _check_file(folder / graph.file, precision, graph, data)
-    sessions = _open_sessions(folder / graph.file, graph, data, threads)
+    sessions = open_sessions(folder / graph.file, graph, data, threads)
     check_tensors(graph, manifest, sessions.several)
     try:
         model = OnnxStepModel(manifest, graph, sessions, threads)
@@ -172,18 +178,18 @@ def load_model(
     return model
 
 
-def _open_sessions(path: Path, graph: Graph, data: bytes, threads: int) -> _Sessions:
+def open_sessions(path: Path, graph: Graph, data: bytes, threads: int) -> Sessions:
     """A session for everything, and one for single steps if the graph has a way of its own for them.
 
-    One session that chose by its input would take 4 us more for a step of one row, which takes 70.
+    data: the file's bytes, whose digest was checked; `path` is for messages. Raises ModelFolderError. One session that chose by its input would take 4 us more for a step of one row, which takes 70.
     """
     if graph.single_step is None:
-        return _Sessions(_open_session(path, data, threads), None)
+        return Sessions(_open_session(path, data, threads), None)
     try:
         several, single = settled(data, graph.single_step)
     except NotOnnx as error:
         raise ModelFolderError(f"manifest.json says how {path} reads single steps, but {error}") from error
-    return _Sessions(_open_session(path, several, threads), _open_session(path, single, threads))
+    return Sessions(_open_session(path, several, threads), _open_session(path, single, threads))
 
 
 def _open_session(path: Path, data: bytes, threads: int) -> ort.InferenceSession:

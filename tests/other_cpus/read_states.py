@@ -6,6 +6,7 @@ choice, and the rest as one chunk; the states after each are written.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,10 +21,10 @@ tokens = given.pop("tokens")
 states = given
 names = [output.name for output in session.get_outputs()]
 third = len(tokens) // 3
-kept = {}
+kept: dict[str, Any] = {}
 
 
-def read(piece, **flags):
+def read(piece: Any, **flags: bool) -> dict[str, Any]:
     """All outputs by name; the states go on from where they were."""
     positions = np.array([len(piece) - 1], np.int64)
     set_flags = {name: np.array([value]) for name, value in flags.items()}

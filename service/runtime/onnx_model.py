@@ -36,7 +36,7 @@ from service.runtime.promise import Alone, Difference, compare_in_batches, draw_
 _DTYPES: dict[str, np.dtype[np.generic]] = {"float32": np.dtype(np.float32), "uint8": np.dtype(np.uint8)}
 _TRUE = np.array([True])
 _LAST = np.array([-1], np.int64)
-_PROBE_ROWS = 3
+_PROBE_ROWS, _PROBE_STEPS = 3, 16  # 10 ms of each start
 _PROBE_SEED = 2000
 WAY_OUT_OF_BATCH_DEPENDENCE = (
     "Serve a graph of `carousel export`, whose rows cannot touch each other; or, if everybody on this server may learn "
@@ -134,7 +134,7 @@ class OnnxStepModel:
 def _probe(model: OnnxStepModel) -> tuple[Alone, Difference | None]:
     """What a few fixed rows give alone, and whether they give the same in batches and chunks. Raises ModelError."""
     generator = np.random.default_rng(_PROBE_SEED)
-    alone = read_alone(model, draw_texts(model, _PROBE_ROWS, generator), model.state_names)
+    alone = read_alone(model, draw_texts(model, _PROBE_ROWS, generator, steps=_PROBE_STEPS), model.state_names)
     return alone, compare_in_batches(model, alone, generator, max_rows=_PROBE_ROWS).difference
 
 
@@ -181,7 +181,8 @@ def load_model(
 def open_sessions(path: Path, graph: Graph, data: bytes, threads: int) -> Sessions:
     """A session for everything, and one for single steps if the graph has a way of its own for them.
 
-    data: the file's bytes, whose digest was checked; `path` is for messages. Raises ModelFolderError. One session that chose by its input would take 4 us more for a step of one row, which takes 70.
+    data: the file's bytes, whose digest was checked; `path` is for messages. Raises ModelFolderError.
+    One session that chose by its input would take 4 us more for a step of one row, which takes 70.
     """
     if graph.single_step is None:
         return Sessions(_open_session(path, data, threads), None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ STEPS = 24  # a difference in c can hide from the probabilities for some steps: 
 MAX_ROWS = 70
 FREE = 0.5  # the share of the tokens that are the model's own choice
 SIZES = (0.1, 1.0, 30.0, 1e30)  # of the values in a float state that is not the initial one
+_Way = Literal["step", "chunk", "follow"]
+_WAYS: tuple[_Way, ...] = ("step", "step", "chunk", "follow")
+_FIRST: tuple[tuple[_Way, int], ...] = (("chunk", 3), ("follow", 4))  # the shortest check has both
 _NAMES_OF_THE_HEAD = ("log-probabilities", "top log-probabilities", "top tokens")
 
 
@@ -156,7 +160,8 @@ def compare_in_batches(
 ) -> PromiseResult:
     """Read the same rows together, once, in batches and chunks drawn at random, as a server's sessions come and go.
 
-    Half of the batches are single steps, a quarter are chunks and a quarter follow the model's choice where it is free.
+    The first batch is a chunk and the second follows the model's choice where it is free; of those after them half are
+    single steps, a quarter are chunks and a quarter follow. The texts have at least 7 steps.
     Every row ends at the last token; rows of one batch stand at different tokens. Raises ModelError.
     """
     texts = alone.texts
@@ -167,8 +172,7 @@ def compare_in_batches(
     first: tuple[str, int, int, int] | None = None
     largest = 0.0
     while (left := steps - at).any():
-        way = generator.choice(["step", "step", "chunk", "follow"])
-        length = 1 if way == "step" else int(generator.integers(1, left.max() + 1))  # a chunk may be of one token, too
+        way, length = _FIRST[batches] if batches < len(_FIRST) else _drawn_way(int(left.max()), generator)
         able = generator.permutation(np.flatnonzero(left >= length))
         chosen = able[: int(generator.integers(1, max_rows + 1))]
         places = at[chosen] + np.arange(length)[:, None]
@@ -196,6 +200,12 @@ def compare_in_batches(
         _depends_on_following(model, alone),
     )
     return PromiseResult(batches, compared, Difference(*first, *causes, largest))
+
+
+def _drawn_way(left: int, generator: np.random.Generator) -> tuple[_Way, int]:
+    """How the next batch is read, and how many tokens of each row; a chunk may be of one token, too."""
+    way = _WAYS[int(generator.integers(len(_WAYS)))]
+    return way, 1 if way == "step" else int(generator.integers(1, left + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,37 +7,39 @@ parsed, and the runtime checks every tensor pair against the graph, so that h an
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from service.model.checked import Between, Checked, Matching, NotEmpty
 
 MANIFEST_FILE = "manifest.json"
 
 Precision = Literal["fp32", "int8"]
+
+_NAME = r"[A-Za-z0-9_.-]+"
 
 
 class ModelFolderError(Exception):
     """A model folder that cannot be served; the message says what does not match and what to do."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class StateTensor(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateTensor(Checked):
     """One recurrent tensor: fed as `input`, read back as `output`, both `dtype` [rows, width]; starts as `initial`."""
 
     input: str
     output: str
     role: Literal["hidden", "cell"]
-    layer: int = Field(ge=0)
+    layer: Annotated[int, Between(0)]
     dtype: Literal["float32", "uint8"]
-    width: int = Field(ge=1)
+    width: Annotated[int, Between(1)]
     initial: float
 
 
-class Following(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following(Checked):
     """How a graph feeds its own choice. `flag`: bool [1], an input that may be left out, and then is false.
 
     If it is true, a token below 0 stands for the likeliest after the step before, top_log_probabilities and top_tokens
@@ -46,10 +48,11 @@ class Following(_Strict):
     """
 
     flag: str
-    states: Annotated[tuple[str, ...], Field(min_length=1)]
+    states: Annotated[tuple[str, ...], NotEmpty()]
 
 
-class Graph(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph(Checked):
     """One ONNX file of the folder and the names of its tensors.
 
     single_step: bool [1], an input that may be left out. True promises one token per row; the graph is faster then, and
@@ -59,21 +62,22 @@ class Graph(_Strict):
     int64, both [n, rows, top_k], best first; ties in an order that each graph has, the same in all its ways to run.
     """
 
-    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=1)
+    file: Annotated[str, Matching(_NAME)]
+    sha256: Annotated[str, Matching("[0-9a-f]{64}")]
+    bytes: Annotated[int, Between(1)]
     tokens: str = "tokens"
     positions: str = "positions"
     log_probabilities: str = "log_probabilities"
     top_log_probabilities: str = "top_log_probabilities"
     top_tokens: str = "top_tokens"
-    states: Annotated[tuple[StateTensor, ...], Field(min_length=1)]
+    states: Annotated[tuple[StateTensor, ...], NotEmpty()]
     single_step: str | None = None
     follow: Following | None = None
     held_out_bits_per_byte: float | None = None
 
 
-class CorpusSummary(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSummary(Checked):
     """What one corpus gave to the training."""
 
     name: str
@@ -81,10 +85,11 @@ class CorpusSummary(_Strict):
     train_bytes: int
     held_out_documents: int
     held_out_bytes: int
-    skipped: dict[str, int] = {}
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
-class Training(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training(Checked):
     """How the weights came to be; `started_from` is the training of the model that this one went on from."""
 
     command: str
@@ -95,18 +100,19 @@ class Training(_Strict):
     started_from: Training | None = None
 
 
-class Manifest(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(Checked):
     """What a server must know to serve the folder, and what a reader wants to know of it."""
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)
+    name: Annotated[str, Matching(_NAME, most=64)]
     vocabulary: Literal["bytes"] = "bytes"
-    vocabulary_size: int = Field(default=256, ge=2, le=256)
-    start_token: int = Field(default=0xFF, ge=0, le=255)
-    separator_token: int = Field(default=0xFF, ge=0, le=255)
-    top_k: int = Field(ge=1, le=256)
-    graphs: Annotated[dict[Precision, Graph], Field(min_length=1)]
-    architecture: dict[str, int | float | bool | str] = {}
+    vocabulary_size: Annotated[int, Between(2, 256)] = 256
+    start_token: Annotated[int, Between(0, 255)] = 0xFF
+    separator_token: Annotated[int, Between(0, 255)] = 0xFF
+    top_k: Annotated[int, Between(1, 256)]
+    graphs: Annotated[dict[Precision, Graph], NotEmpty()]
+    architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
     training: Training | None = None
 
     def digest(self) -> str:
@@ -128,17 +134,15 @@ def read_manifest(folder: Path) -> Manifest:
             "make one with `carousel train` or `carousel adopt`"
         ) from error
     try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise ModelFolderError(f"{path}: {where}: {first['msg']}") from error
+        return Manifest.model_validate(json.loads(text))
+    except ValueError as error:  # no JSON, or NotAccepted
+        raise ModelFolderError(f"{path}: {error}") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, replacing it atomically."""
     partial = folder / (MANIFEST_FILE + ".partial")
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(manifest.as_document(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / MANIFEST_FILE)
 
 

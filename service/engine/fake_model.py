@@ -53,9 +53,9 @@ class FakeModel:
             log_probabilities=log_probabilities if all_probabilities else None,
         )
 
-    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+    def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
         """Feed tokens, some of the model's own choice; see `ports.StepModel`."""
-        return follow_by_steps(self, tokens, states)
+        return follow_by_steps(self, tokens, states, ends_only=ends_only)
 
 
 def _mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -53,8 +53,8 @@ LIKELIEST = -1
 class FollowResult:
     """What one batch of `StepModel.follow` gave after each of its steps; the head as in StepResult.
 
-    states: one array [steps, rows, width] per recurrent tensor.  top_tokens: int64 [steps, rows, top_k].
-    top_log_probabilities: float32 [steps, rows, top_k].
+    states: one array [steps, rows, width] per recurrent tensor; [1, rows, width], the last, if no more was asked for.
+    top_tokens: int64 [steps, rows, top_k].  top_log_probabilities: float32 [steps, rows, top_k].
     """
 
     states: States
@@ -93,10 +93,10 @@ class StepModel(Protocol):
         a time; releases the interpreter lock while it computes.
         """
 
-    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+    def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
         """Feed several tokens to every row, some of them of the model's own choice, and keep what is on the way.
 
         tokens: int64 [steps, rows]; where LIKELIEST stands, the row is fed the first of its head after the step before,
-        so none stands in the first step.  states: not mutated.
+        so none stands in the first step.  states: not mutated.  ends_only: of the states, the last ones are enough.
         The same bits as `step` with the same tokens, one at a time. Raises ModelError as `step` does.
         """

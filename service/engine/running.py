@@ -97,7 +97,8 @@ def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, now_
         return Running(batch, parents, runner.start(lambda: model.step(tokens, states, all_probabilities=whole)), now_s)
     way = np.full((batch.steps, batch.rows), LIKELIEST, np.int64)
     way[0] = given[0]
-    return Running(batch, parents, runner.start(lambda: model.follow(way, states)), now_s)
+    ends_only = _keeps_ends(batch)
+    return Running(batch, parents, runner.start(lambda: model.follow(way, states, ends_only=ends_only)), now_s)
 
 
 def rows_wanted(running: Running) -> int:

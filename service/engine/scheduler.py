@@ -90,10 +90,11 @@ class Scheduler:
         The same expansion for several tasks is one row. With a `share` above 1, leave rows for so many batches that are
         to run one after the other, if there are enough of them to fill two.
         """
-        waiting = [task for task in tasks if task.missing and not task.in_batch]
+        under_way = [task for task in tasks if task.missing]
+        waiting = [task for task in under_way if not task.in_batch]
         waiting.sort(key=self._order)
         few = max(self.limits.max_rows // 4, 1)
-        most = -(-len(waiting) // share) if len(waiting) >= share * few else self.limits.max_rows
+        most = -(-len(under_way) // share) if len(under_way) >= share * few else self.limits.max_rows
         batches: dict[Kind, Batch] = {}
         rows: dict[tuple[Node, bytes, Kind], tuple[Batch, int]] = {}
         for task in waiting:

@@ -94,14 +94,16 @@ class OnnxStepModel:
         everything = outputs[after][0] if all_probabilities else None
         return StepResult(outputs[2:after], outputs[1][0], outputs[0][0], everything)
 
-    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+    def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
         """Feed tokens, some of the model's own choice; see `engine.ports.StepModel`."""
         following = self._graph.follow
         if following is None:
-            return follow_by_steps(self, tokens, states)
+            return follow_by_steps(self, tokens, states, ends_only=ends_only)
         session, flag = self._sessions.several, {following.flag: _TRUE}
-        outputs = self._run(session, self._wanted_on_the_way, tokens, _LAST, states, flag)
-        return FollowResult(outputs[2:], outputs[1], outputs[0])
+        wanted = self._wanted if ends_only else self._wanted_on_the_way
+        outputs = self._run(session, wanted, tokens, _LAST, states, flag)
+        after = [state[None] for state in outputs[2:]] if ends_only else outputs[2:]
+        return FollowResult(after, outputs[1], outputs[0])
 
     def _run(
         self,

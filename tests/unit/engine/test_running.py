@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.fake_model import FakeModel
+from service.engine.ports import LIKELIEST
 from service.engine.running import FEW_ROWS, Result, RunBeside, RunHere, drop, keep, launch, rows_wanted
 from service.engine.scheduler import Batch, Kind
 from service.engine.state_tree import Node, StateTree, TreeConfig
@@ -87,3 +88,14 @@ def test_a_runner_hands_errors_to_who_asks_for_the_result(make: Callable[[], Run
     with pytest.raises(ValueError, match="refused"):
         future.result(timeout=10)
     runner.close()
+
+
+def test_following_to_the_end_only_is_following_and_leaving_the_rest() -> None:
+    model = FakeModel()
+    states = [np.full((3, shape.width), shape.initial, shape.dtype) for shape in model.shapes]
+    tokens = np.full((5, 3), LIKELIEST)
+    tokens[0] = [97, 98, 99]
+    whole, end = (model.follow(tokens, states, ends_only=ends_only) for ends_only in (False, True))
+    for all_states, last in zip(whole.states, end.states, strict=True):
+        np.testing.assert_array_equal(all_states[-1:], last)
+    np.testing.assert_array_equal(whole.top_tokens, end.top_tokens)

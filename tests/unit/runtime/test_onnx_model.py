@@ -95,6 +95,8 @@ def test_following_gives_the_bits_of_single_steps_at_every_row_count_and_length(
             assert mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes(), (rows, steps)
         assert found.top_log_probabilities.tobytes() == expected.top_log_probabilities.tobytes()
         assert found.top_tokens.tobytes() == expected.top_tokens.tobytes()
+        ends = model.follow(tokens, states, ends_only=True).states
+        assert [state.tobytes() for state in ends] == [state[-1:].tobytes() for state in expected.states]
 
 
 def test_following_hands_out_states_that_later_calls_leave_alone(tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ class Counting(FakeModel):
 
     follows = 0
 
-    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
+    def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
         before = len(self.calls)
-        result = super().follow(tokens, states)
+        result = super().follow(tokens, states, ends_only=ends_only)
         self.calls[before:] = [tokens.shape]
         self.follows += 1
         return result
@@ -79,8 +79,8 @@ class Leaking(FakeModel):
         leaked = np.asarray(result.states[1], np.float32) + np.float32((self.kind != "follow") * amount * 1e-6)
         return dataclasses.replace(result, states=[result.states[0], leaked])
 
-    def follow(self, tokens: NDArray[np.int64], states: States) -> FollowResult:
-        result = super().follow(tokens, states)
+    def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
+        result = super().follow(tokens, states, ends_only=ends_only)
         if self.kind != "follow":
             return result
         chosen = (tokens == LIKELIEST)[:, :, None]

@@ -46,9 +46,9 @@ from service.model.manifest import ModelFolderError, read_manifest
 from service.settings import shipped_model
 
 BAR = 1.25
-FREE = 1 / 16  # of the states in the budget may be unused: a look for states to drop finds so many
+FREE = 1 / 50  # of the states in the budget may be unused: a 64th is dropped at a time
 _COLUMNS_BYTES = 144  # what the tree keeps of a node beside its state, and not less
-_FULL = 0.93  # of the budget, at least, once it is filled: more than is dropped at once is never free
+_FULL = 0.96  # of the budget, at least, once it is filled: more than is dropped at once is never free
 _FIRST = 5_000  # no more than the sessions that count
 _FILLING = SuggestOptions(1, 16, Stop.NONE)  # what the first ask for: it makes states, which fill the budget
 _WAITING = SuggestOptions(1, 1, Stop.NONE)  # what the others ask for, so that an answer says that their state is there

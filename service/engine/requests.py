@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, NewType, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 PathId = NewType("PathId", int)
 """A place in the state tree that a session holds; its node and the nodes above it stay reachable while it is open."""
@@ -108,11 +111,16 @@ class SamplingSpec:
 
 @dataclass(frozen=True, slots=True)
 class CompleteSpec:
-    """One continuation of at most `max_bytes` bytes, ending before the first of the stop strings."""
+    """One continuation of at most `max_bytes` bytes, ending before the first of the stop strings.
+
+    top: tell how likely every byte was, and so many of the likeliest at its place, at most the model's `top_k`; None
+    tells nothing, 0 the byte alone.
+    """
 
     max_bytes: int = 256
     stop: tuple[bytes, ...] = ()
     sampling: SamplingSpec = SamplingSpec()
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +143,51 @@ class Complete(Request["Piece"]):
 class Piece:
     """The next bytes of a completion, valid UTF-8 by themselves; `finish` says why it ended and stands on the last one.
 
-    A last piece may be empty, no other is. `steps` counts the model steps so far.
+    A last piece may be empty, no other is. `steps` counts the model steps so far. Unless `CompleteSpec.top` is None, of
+    each byte of `text`, under the model's own distribution, before penalties, biases and temperature:
+
+    log_probabilities: float32 [bytes], natural log.  top_tokens: int64 [bytes, top], the likeliest there, best first.
+    top_log_probabilities: float32 [bytes, top].
     """
 
     text: bytes
     finish: FinishReason | None = None
+    steps: int = 0
+    log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+    top_tokens: NDArray[np.int64] | None = field(default=None, compare=False)
+    top_log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Request["Scored"]):
+    """How likely `text` is, byte by byte; the path is not moved.
+
+    `kept` as for Complete. start: the first byte that is scored; what is before it is only read.  top: so many of the
+    likeliest bytes at every place, at most the model's `top_k`. Edits of the session do not supersede it. After
+    `deadline_s`, on the engine's clock, it ends with DeadlineExceeded.
+    """
+
+    path: PathId
+    text: bytes
+    kept: int = 0
+    start: int = 0
+    top: int = 0
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What `Score` found of the n bytes `text[start:]`; all are natural logs of the model's own distribution.
+
+    log_probabilities: float32 [n], of each byte after those before it.  top_tokens: int64 [n, top], the likeliest at
+    its place, best first.  top_log_probabilities: float32 [n, top].  distribution: float32 [vocabulary], of what comes
+    after the whole text.  steps: the model steps that it took.
+    """
+
+    log_probabilities: NDArray[np.float32]
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+    distribution: NDArray[np.float32]
     steps: int = 0
 
 

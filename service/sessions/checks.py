@@ -61,7 +61,7 @@ def check_edit(command: EditSession, limits: Limits) -> None:
 def check_complete(command: CompleteText, limits: Limits) -> None:
     """Raises InvalidArgument for `prompt`, `max_bytes`, `count`, `stop`, `seed`, or a field of the sampling."""
     if isinstance(command.source, Prompt):
-        size = check_text(command.source.text, "prompt")
+        size = _check_prompt(command.source.text)
         if size > limits.max_text_bytes:
             raise InvalidArgument("prompt", f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
     _check_range("max_bytes", command.max_bytes, 1, limits.max_completion_bytes)
@@ -69,6 +69,19 @@ def check_complete(command: CompleteText, limits: Limits) -> None:
     _check_range("seed", command.seed or 0, 0, _MAX_SEED)
     _check_stops("stop", [check_text(stop, f"stop[{index}]") for index, stop in enumerate(command.stop)], limits)
     _check_sampling(command.sampling)
+
+
+def _check_prompt(text: str | bytes) -> int:
+    """Its bytes of UTF-8. Raises InvalidArgument if it does not consist of whole characters."""
+    if isinstance(text, str):
+        return check_text(text, "prompt")
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(
+            "prompt", f"no valid UTF-8 at byte {error.start}: only whole characters are gone on from"
+        ) from None
+    return len(text)
 
 
 def _check_stops(field: str, sizes: Sequence[int], limits: Limits) -> None:

@@ -176,7 +176,7 @@ class Sessions:
         path = suggester.open_path(tenant)
         close = partial(suggester.close_path, path)
         try:
-            pieces = suggester.complete(requests_of(command, seed, path, prompt.text.encode(), 0, deadline_s))
+            pieces = suggester.complete(requests_of(command, seed, path, prompt.data, 0, deadline_s))
         except CarouselError:
             close()
             raise

@@ -16,9 +16,10 @@ from service.transport.http.completion_routes import completion_routes
 from service.transport.http.completion_stream import LAST_EVENT_ID
 from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
+from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.intake import Intake
 from service.transport.http.operations_routes import operations_routes
-from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE, answer_errors_of
+from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
 from service.transport.http.sessions_routes import session_routes
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import RequestObserver

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import PermissionDenied
 from service.transport.caller import REQUEST_ID_HEADER, answering, request_id
 from service.transport.http.door import Door
-from service.transport.http.problems import CODE_HEADER, framework_problem, problem_of
+from service.transport.http.error_answers import answer_to
+from service.transport.http.refusals import CODE_HEADER
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import CANCELLED, OK, RequestObserver, level_of
 
@@ -59,14 +60,15 @@ class Intake:
                 self._log.log(level_of(answer.code), "call", extra=about)
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer, id_: str) -> None:
+        path = scope["path"]
         try:
             self._door.check(headers.get("host"), headers.get("origin"))
         except PermissionDenied as error:
-            await problem_of(error, id_)(scope, receive, answer.send)
+            await answer_to(error, path, id_)(scope, receive, answer.send)
             return
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._max_request_bytes:
-            await framework_problem(HTTPException(_TOO_LARGE), id_)(scope, receive, answer.send)
+            await answer_to(HTTPException(_TOO_LARGE), path, id_)(scope, receive, answer.send)
             return
         await self._app(scope, self._limited(receive), answer.send)
 

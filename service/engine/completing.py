@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.engine.filters import Allowed, allowed_tokens
 from service.engine.requests import Complete, FinishReason, Piece
-from service.engine.sampling import PENALIZED_BYTES, choose, looks_at_head_only
+from service.engine.sampling import PENALIZED_BYTES, choose, counts_generated, looks_at_head_only
 from service.engine.state_tree import Node, StateTree
 from service.engine.suggesting import MOST_AHEAD
 from service.engine.task import MAX_FREE_MOVES, Priority, Task
@@ -153,8 +153,9 @@ def _choose(task: CompleteTask, distribution: LogProbabilities, separator: int) 
     recent = b""
     if sampling.repetition_penalty != 1.0:
         recent = (task.request.text[-PENALIZED_BYTES:] + said.tail(PENALIZED_BYTES))[-PENALIZED_BYTES:]
+    generated = said.tail(len(said)) if counts_generated(sampling) else b""
     allowed = _allowed_tokens(said.utf8, len(distribution), separator)
-    return choose(distribution, sampling, allowed, recent, position=len(said))
+    return choose(distribution, sampling, allowed, recent, position=len(said), generated=generated)
 
 
 @lru_cache(maxsize=64)  # a few models, each with eight states of UTF-8

@@ -96,8 +96,10 @@ class AdvanceResult:
 class SamplingSpec:
     """How a token is chosen; the defaults are greedy. Ranges are checked by sessions.
 
-    Applied in this order: repetition penalty, logit bias, temperature, top-k, top-p, min-p. What is off is `top_k` 0,
-    `top_p` 1, `min_p` 0, `repetition_penalty` 1. At `temperature` 0 the likeliest token is taken.
+    Applied in this order: repetition penalty, presence and frequency penalties, logit bias, temperature, top-k, top-p,
+    min-p. What is off is `top_k` 0, `top_p` 1, `min_p` 0, `repetition_penalty` 1, the other penalties 0. At
+    `temperature` 0 the likeliest token is taken. The repetition penalty looks at the last bytes of the text, the other
+    two count the bytes generated so far.
     """
 
     temperature: float = 0.0
@@ -107,6 +109,8 @@ class SamplingSpec:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

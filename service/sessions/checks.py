@@ -100,6 +100,8 @@ def _check_sampling(sampling: SamplingSpec) -> None:
         raise InvalidArgument("top_p", f"{sampling.top_p} is not above 0 and at most 1; 1 keeps every token")
     _check_range("min_p", sampling.min_p, 0, 1)
     _check_range("repetition_penalty", sampling.repetition_penalty, 1, 10)
+    _check_range("presence_penalty", sampling.presence_penalty, -2, 2)
+    _check_range("frequency_penalty", sampling.frequency_penalty, -2, 2)
     for token, added in sampling.logit_bias:
         if not 0 <= token < _BYTES:
             raise InvalidArgument(f"logit_bias.{token}", f"is no byte: 0..{_BYTES - 1}, of which 255 ends the text")

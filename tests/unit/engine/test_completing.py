@@ -112,7 +112,7 @@ def naive(text: bytes, spec: CompleteSpec, model: FakeModel | None = None) -> tu
         assert result.log_probabilities is not None
         allowed = allowed_tokens(utf8, model.vocabulary_size, model.separator_token)
         recent = (text + said)[-sampling.PENALIZED_BYTES :]
-        token = sampling.choose(result.log_probabilities[0], spec.sampling, allowed, recent, len(said))
+        token = sampling.choose(result.log_probabilities[0], spec.sampling, allowed, recent, len(said), said)
         if token == model.separator_token:
             return said, FinishReason.END
         said += bytes([token])
@@ -140,6 +140,8 @@ samplings = st.just(SamplingSpec()) | st.builds(
     repetition_penalty=st.sampled_from([1.0, 1.5]),
     logit_bias=st.sampled_from([(), ((0xC3, 9.0),), ((0xFF, -100.0), (0xF0, 5.0))]),
     seed=st.integers(0, 2**64 - 1),
+    presence_penalty=st.sampled_from([0.0, 0.0, 1.5]),
+    frequency_penalty=st.sampled_from([0.0, 0.0, -0.5, 2.0]),
 )
 stops = st.lists(st.text("abcé(.", min_size=1, max_size=3).map(str.encode), max_size=3).map(tuple)
 specs = st.builds(CompleteSpec, st.integers(1, 24), stops, samplings)

@@ -91,7 +91,9 @@ def main() -> int:
         stubs = generate(Path(folder))
     of_target = {target: _of_packages(stubs, packages) for target, packages in TARGETS.items()}
     stale = [
-        str(target.relative_to(ROOT) / name) for target, wanted in of_target.items() for name in outdated(target, wanted)
+        str(target.relative_to(ROOT) / name)
+        for target, wanted in of_target.items()
+        for name in outdated(target, wanted)
     ]
     if check:
         for name in stale:

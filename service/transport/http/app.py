@@ -18,6 +18,8 @@ from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
 from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.intake import Intake
+from service.transport.http.openai.pinning import REVISION_HEADER, SESSION_HEADER
+from service.transport.http.openai.routes import openai_routes
 from service.transport.http.operations_routes import operations_routes
 from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
 from service.transport.http.sessions_routes import session_routes
@@ -53,6 +55,7 @@ def create_app(
     )
     app.include_router(session_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
+    app.include_router(openai_routes(sessions, tenants))
     app.include_router(operations_routes(lifecycle, metrics_url))
     add_documentation(app)
     answer_errors_of(app)
@@ -61,8 +64,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", REQUEST_ID_HEADER, LAST_EVENT_ID],
-            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after"],
+            allow_headers=["authorization", "content-type", REQUEST_ID_HEADER, LAST_EVENT_ID, SESSION_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after", SESSION_HEADER, REVISION_HEADER],
         )
     return Intake(
         app,
@@ -80,8 +83,16 @@ class _Documented(FastAPI):
             document = super().openapi()
             for path in document["paths"].values():
                 for operation in path.values():
-                    for status, answer in operation["responses"].items():
-                        if int(status) >= 400 and "application/json" in answer.get("content", {}):
-                            answer["content"][MEDIA_TYPE] = answer["content"].pop("application/json")
+                    _show_refusals_as_sent(operation["responses"])
         assert self.openapi_schema is not None, "FastAPI keeps what it made"
         return self.openapi_schema
+
+
+def _show_refusals_as_sent(responses: dict[str, Any]) -> None:
+    """Problems have a media type of their own; what the framework would answer by itself is never sent."""
+    for status, answer in list(responses.items()):
+        shown = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+        if shown.endswith("/Problem"):
+            answer["content"][MEDIA_TYPE] = answer["content"].pop("application/json")
+        elif shown.endswith("/HTTPValidationError"):
+            del responses[status]

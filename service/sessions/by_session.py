@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from service.sessions.commands import SessionId, Tenant
@@ -30,6 +30,10 @@ class BySession(Generic[V]):
         """The value, or None."""
         of_tenant = self._of_tenant.get(key[0])
         return None if of_tenant is None else of_tenant.get(key[1])
+
+    def of_tenant(self, tenant: Tenant) -> Iterable[SessionId]:
+        """The ids of one tenant's, in the order in which they were put."""
+        return self._of_tenant.get(tenant, {}).keys()
 
     def put(self, key: SessionKey, value: V) -> None:
         """Set the value, in place of another if there was one."""

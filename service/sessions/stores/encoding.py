@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from service.sessions.records import Checkpoint, EditRecord, KnownEdit, Splice
+from service.sessions.records import EditRecord, KnownEdit, Splice
 
 _write = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
@@ -45,18 +45,3 @@ def decode_known(written: str) -> tuple[KnownEdit, ...]:
         return tuple(KnownEdit(edit_id, bytes.fromhex(digest), *rest) for edit_id, digest, *rest in json.loads(written))
     except (ValueError, TypeError) as error:
         raise DamagedRecord(f"no list of known edits: {error}") from error
-
-
-def known_apart(checkpoint: Checkpoint) -> tuple[KnownEdit, ...]:
-    """The known edits that are not those of the newest records of its history: what must be kept beside these."""
-    return checkpoint.known_edits[: len(checkpoint.known_edits) - known_in_history(checkpoint)]
-
-
-def known_in_history(checkpoint: Checkpoint) -> int:
-    """How many of the newest known edits are those of the newest records of the history."""
-    shared = 0
-    for known, record in zip(reversed(checkpoint.known_edits), reversed(checkpoint.history), strict=False):
-        if known != record.known:
-            break
-        shared += 1
-    return shared

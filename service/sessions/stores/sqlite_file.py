@@ -14,23 +14,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from service.errors import Fenced, Unavailable
+from service.errors import Fenced, QuotaExceeded, Unavailable
 from service.sessions.commands import SessionId, Tenant
-from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
-from service.sessions.stores.encoding import (
-    DamagedRecord,
-    decode_known,
-    decode_record,
-    encode_known,
-    encode_record,
+from service.sessions.keeping import Keeping
+from service.sessions.records import (
+    Checkpoint,
+    EditRecord,
+    Fence,
+    SessionKey,
+    StoredSession,
+    StoredSummary,
+    Swept,
+    added_bytes,
     known_apart,
     known_in_history,
+    utf8_size,
 )
+from service.sessions.stores.encoding import DamagedRecord, decode_known, decode_record, encode_known, encode_record
 from service.sessions.stores.file_lock import FileInUse, FileLock
 from service.sessions.stores.opening import CannotOpen
 from service.sessions.stores.sqlite_schema import NEWEST, ForeignDatabase, NewerVersion, upgrade
 
 _READ_THROUGH_BYTES = 16 << 20  # files up to this size are read through when they are opened: some ten milliseconds
+_WRITTEN_WITHIN_S = 60  # `written_s` is that exact: it is indexed, and need not be for every keystroke
+_FREED_AT_ONCE = 256  # pages given back to the system after a sweep or a deletion
+_OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 _WAL_BYTES = 16 << 20  # of the write-ahead log on disk between checkpoints, which SQLite makes every 1,000 pages
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SIBLINGS = ("", "-wal", "-shm")
@@ -41,9 +49,15 @@ _log = logging.getLogger("carousel.store")
 class SessionFile:
     """The open file. What raises sqlite3.Error has changed nothing once `rolled_back` is through."""
 
-    def __init__(self, path: Path, acknowledge: Literal["store", "fsync", "memory"]) -> None:
-        """Open or make the file. Raises CannotOpen, whose message says what to do."""
-        self._path, self._acknowledge = path, acknowledge
+    def __init__(
+        self, path: Path, acknowledge: Literal["store", "fsync", "memory"], keeping: Keeping, clock: Callable[[], float]
+    ) -> None:
+        """Open or make the file. clock: seconds since 1970. Raises CannotOpen, whose message says what to do."""
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise CannotOpen(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed, or --store memory:")
+        self._path, self._acknowledge, self._keeping, self._clock = path, acknowledge, keeping, clock
+        self._usage: dict[Tenant, list[int]] = {}  # sessions and bytes of text of the tenants seen, if there is a quota
+        self.untidy = False  # deleted text may still be in the log
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = FileLock(path.with_name(path.name + ".lock"))
@@ -69,39 +83,69 @@ class SessionFile:
         finally:
             self._lock.release()
 
-    # --- what a store does; `_calls` of the store name these -----------------------------------------------------------
+    # --- what a store does: the methods are those of the port --------------------------------------
 
     def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""
-        row = self._connection.execute(
-            "INSERT INTO sessions (tenant, id, incarnation, revision, model, creation) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING RETURNING number",
-            (key.tenant, key.id, checkpoint.incarnation, checkpoint.revision, checkpoint.model, checkpoint.creation),
-        ).fetchone()
-        if row is None:
+        taken = self._connection.execute("SELECT 1 FROM sessions WHERE tenant = ? AND id = ?", key).fetchone()
+        if taken is not None:
             return False
-        self._put_checkpoint(row[0], checkpoint)
+        size = utf8_size(checkpoint.text)
+        if self._keeping.has_quota:
+            used = self._used(key.tenant)
+            self._keeping.check(used[0] + 1, used[1] + size)
+            used[0] += 1
+            used[1] += size
+        (number,) = self._connection.execute(
+            "INSERT INTO sessions (tenant, id, incarnation, revision, model, creation, text_bytes, written_s) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+            (
+                *key,
+                checkpoint.incarnation,
+                checkpoint.revision,
+                checkpoint.model,
+                checkpoint.creation,
+                size,
+                int(self._clock()),
+            ),
+        ).fetchone()
+        self._put_checkpoint(number, checkpoint)
         self._connection.executemany(
             "INSERT INTO records VALUES (?, ?, ?)",
-            [(row[0], record.revision, encode_record(record)) for record in checkpoint.history],
+            [(number, record.revision, encode_record(record)) for record in checkpoint.history],
         )
         return True
 
     def append(self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None) -> None:
         """As `Store.append`."""
         execute = self._connection.execute
+        added = added_bytes(record)
+        used = self._used(key.tenant) if self._keeping.has_quota else None
         row = execute(
-            "UPDATE sessions SET revision = ? WHERE tenant = ? AND id = ? AND incarnation = ? AND revision = ? "
-            "RETURNING number",
-            (record.known.revision, key.tenant, key.id, fence.incarnation, fence.revision),
+            "UPDATE sessions SET revision = ?, text_bytes = text_bytes + ? "
+            "WHERE tenant = ? AND id = ? AND incarnation = ? AND revision = ? RETURNING number, written_s",
+            (record.known.revision, added, key.tenant, key.id, fence.incarnation, fence.revision),
         ).fetchone()
         if row is None:
             raise Fenced(f"session {key.id!r} was changed or deleted elsewhere: read it and send the edits anew")
-        execute("INSERT INTO records VALUES (?, ?, ?)", (row[0], record.known.revision, encode_record(record)))
+        number, written_s = row
+        if used is not None:
+            if added > 0:
+                try:
+                    self._keeping.check(0, used[1] + added)
+                except QuotaExceeded:
+                    undone = (fence.revision, added, number)
+                    execute("UPDATE sessions SET revision = ?, text_bytes = text_bytes - ? WHERE number = ?", undone)
+                    raise
+            used[1] += added
+        execute("INSERT INTO records VALUES (?, ?, ?)", (number, record.known.revision, encode_record(record)))
+        now_s = int(self._clock())
+        if now_s - written_s >= _WRITTEN_WITHIN_S:
+            execute("UPDATE sessions SET written_s = ? WHERE number = ?", (now_s, number))
         if checkpoint is not None:
-            self._put_checkpoint(row[0], checkpoint)
+            self._put_checkpoint(number, checkpoint)
             oldest = checkpoint.history[0].revision if checkpoint.history else checkpoint.revision + 1
-            execute("DELETE FROM records WHERE session = ? AND revision < ?", (row[0], oldest))
+            execute("DELETE FROM records WHERE session = ? AND revision < ?", (number, oldest))
 
     def load(self, key: SessionKey) -> StoredSession | None:
         """As `Store.load`. Raises Unavailable if what is kept of the session cannot be read."""
@@ -129,11 +173,40 @@ class SessionFile:
     def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
         self._forget(
-            "DELETE FROM sessions WHERE tenant = ? AND id = ? AND incarnation = ? RETURNING number",
-            (key.tenant, key.id, incarnation),
+            "DELETE FROM sessions WHERE tenant = ? AND id = ? AND incarnation = ? "
+            "RETURNING number, tenant, id, text_bytes",
+            (*key, incarnation),
         )
 
-    # --- transactions ---------------------------------------------------------------------------------------------------
+    def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
+        """As `Store.page`."""
+        rows = self._connection.execute(
+            "SELECT id, revision, model, text_bytes, written_s FROM sessions WHERE tenant = ? AND id > ? "
+            "ORDER BY id LIMIT ?",
+            (tenant, after or "", limit),
+        )
+        return tuple(map(StoredSummary._make, rows))
+
+    def sweep(self, limit: int) -> Swept:
+        """As `Store.sweep`, those first that were not written for the longest time."""
+        retention_s = self._keeping.retention_s
+        if retention_s is None:
+            return Swept((), more=False)
+        keys = self._forget(
+            "DELETE FROM sessions WHERE number IN "
+            "(SELECT number FROM sessions WHERE written_s < ? ORDER BY written_s LIMIT ?) "
+            "RETURNING number, tenant, id, text_bytes",
+            (self._clock() - retention_s, limit),
+        )
+        return Swept(keys, more=len(keys) == limit)
+
+    def tidy(self) -> None:
+        """Give back what was deleted: overwrite the log that may still hold it. For a quiet moment."""
+        self._connection.execute(f"PRAGMA incremental_vacuum({_FREED_AT_ONCE})").fetchall()
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.untidy = False
+
+    # --- transactions ------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -143,9 +216,24 @@ class SessionFile:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._usage.clear()
+            self._roll_back()
             raise
+
+    @property
+    def unusable(self) -> bool:
+        """Whether the connection is of no use any more: a transaction that cannot be ended, or it is closed."""
+        try:
+            return self._connection.in_transaction
+        except sqlite3.Error:
+            return True
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:  # the connection is then `unusable`, and opened again
+                _log.warning("a transaction could not be rolled back", extra={"fault": str(error)})
 
     def set_aside_if_damaged(self, error: sqlite3.Error) -> bool:
         """After `error`: if it says that the file is damaged, go on with a fresh one. Whether that was so."""
@@ -155,7 +243,12 @@ class SessionFile:
         self._connection = self._fresh(error)
         return True
 
-    # --- opening ----------------------------------------------------------------------------------------------------------
+    def reopen(self) -> None:
+        """After an error that left the connection unusable. Raises CannotOpen."""
+        self._connection.close()
+        self._connection = self._open()
+
+    # --- opening -----------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -224,7 +317,7 @@ class SessionFile:
             "or memory: to keep nothing"
         )
 
-    # --- parts --------------------------------------------------------------------------------------------------------------
+    # --- parts -------------------------------------------------------------------------------------
 
     def _put_checkpoint(self, number: int, checkpoint: Checkpoint) -> None:
         self._connection.execute(
@@ -239,12 +332,26 @@ class SessionFile:
             ),
         )
 
-    def _forget(self, deletion: str, parameters: tuple[object, ...]) -> int:
-        """Run the statement, which deletes rows of `sessions` and returns their numbers, and what hangs on them."""
-        numbers = self._connection.execute(deletion, parameters).fetchall()
-        self._connection.executemany("DELETE FROM checkpoints WHERE session = ?", numbers)
-        self._connection.executemany("DELETE FROM records WHERE session = ?", numbers)
-        return len(numbers)
+    def _forget(self, deletion: str, parameters: tuple[object, ...]) -> tuple[SessionKey, ...]:
+        """Run the statement, which deletes rows of `sessions` and returns what they were, and what hangs on them."""
+        rows = self._connection.execute(deletion, parameters).fetchall()
+        for number, tenant, _, text_bytes in rows:
+            self._connection.execute("DELETE FROM checkpoints WHERE session = ?", (number,))
+            self._connection.execute("DELETE FROM records WHERE session = ?", (number,))
+            used = self._usage.get(tenant)
+            if used is not None:
+                used[0] -= 1
+                used[1] -= text_bytes
+            self.untidy = True
+        return tuple(SessionKey(tenant, id_) for _, tenant, id_, _ in rows)
+
+    def _used(self, tenant: Tenant) -> list[int]:
+        """Sessions and bytes of text of a tenant: read once, before any of it changes, and counted on."""
+        used = self._usage.get(tenant)
+        if used is None:
+            counted = "SELECT count(*), coalesce(sum(text_bytes), 0) FROM sessions WHERE tenant = ?"
+            used = self._usage[tenant] = list(self._connection.execute(counted, (tenant,)).fetchone())
+        return used
 
 
 class _Damage(sqlite3.DatabaseError):

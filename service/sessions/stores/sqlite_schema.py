@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from service.sessions.records import added_bytes
+from service.sessions.stores.encoding import decode_record
+
 APPLICATION = 0x6361726F  # "caro" in ASCII: tells our files from other programs' databases
 
 _VERSION_1 = """
@@ -20,8 +23,8 @@ CREATE TABLE sessions (
     creation BLOB NOT NULL,
     UNIQUE (tenant, id)
 );
--- The text at `revision`. `known` holds the known edits that no row of `records` does; of those, the newest `known_records`
--- up to that revision are known, too.
+-- The text at `revision`. `known` holds the known edits that no row of `records` does; of the rows up to that revision,
+-- the newest `known_records` are known, too.
 CREATE TABLE checkpoints (
     session INTEGER PRIMARY KEY,
     revision INTEGER NOT NULL,
@@ -38,7 +41,20 @@ CREATE TABLE records (
 ) WITHOUT ROWID;
 """
 
-_STEPS = (_VERSION_1,)
+# What retention and quotas ask for. `written_s` (seconds since 1970) is up to a minute old: see `sqlite_file`.
+_VERSION_2 = """
+ALTER TABLE sessions ADD COLUMN text_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN written_s INTEGER NOT NULL DEFAULT 0;
+UPDATE sessions SET
+    written_s = CAST(strftime('%s', 'now') AS INTEGER),
+    text_bytes = (SELECT length(CAST(c.text AS BLOB)) FROM checkpoints AS c WHERE c.session = number) + coalesce((
+        SELECT sum(added_bytes(r.record)) FROM records AS r
+        WHERE r.session = number AND r.revision > (SELECT c.revision FROM checkpoints AS c WHERE c.session = number)
+    ), 0);
+CREATE INDEX sessions_by_time ON sessions (written_s);
+"""
+
+_STEPS = (_VERSION_1, _VERSION_2)
 
 NEWEST = len(_STEPS)
 """The version that this program writes."""
@@ -67,6 +83,9 @@ def upgrade(connection: sqlite3.Connection) -> int:
         raise ForeignDatabase
     if version > NEWEST:
         raise NewerVersion(version)
+    connection.create_function(
+        "added_bytes", 1, lambda written: added_bytes(decode_record(written)), deterministic=True
+    )
     for number, step in enumerate(_STEPS[version:], start=version + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
-from service.errors import CarouselError, NotFound, RevisionConflict
+from service.errors import CarouselError, Fenced, NotFound, QuotaExceeded, RevisionConflict, Unavailable
 from service.sessions.answers import Committed, PendingSuggestions
 from service.sessions.checks import check_complete, check_create, check_edit
 from service.sessions.commands import (
@@ -105,17 +105,20 @@ class Sessions:
         """Apply the edits, all or none, and tell the engine; what is returned is committed in the store.
 
         Edits of one session that are committed without awaiting the earlier ones take effect in call order.
-        Raises InvalidArgument that names the field, NotFound, RevisionConflict, Fenced, Unavailable; nothing was
-        applied then, save that after Unavailable only a retry with the same edit id can tell.
+        Raises InvalidArgument that names the field, NotFound, RevisionConflict, Fenced, QuotaExceeded, Unavailable;
+        nothing was applied then, save that after Unavailable only a retry with the same edit id can tell.
         """
         check_edit(command, self._limits)
         session = await self._find(tenant, command.session)
         plan = session.plan(command, self._new_id)
         if plan is None:
             owed = self._advance(session, command.suggest, deadline_s) if command.suggest else None
-            return Committed(self._view(session, command.units), owed=owed)
+            view = self._view(session, command.units)
+            await self._settled(session)
+            return Committed(view, owed=owed)
         if isinstance(plan, KnownEdit):
             owed = self._suggest_again(session, plan, command.suggest, deadline_s)
+            await self._settled(session)
             return Committed(self._view_of(session, plan), plan.edit_id, owed, replayed=True)
         fence = session.fence
         session.writing += 1
@@ -123,9 +126,13 @@ class Sessions:
             session.apply(plan)
             owed = self._advance(session, command.suggest, deadline_s)  # computes while the store writes
             await self._store.append(session.key, fence, plan.record, session.due_checkpoint())
-        except BaseException:
+        except BaseException as error:
             # Also when cancelled: what is held may be ahead of the store, so the next request reads it from there.
             self._held.let_go(session)
+            first, session.unwritten = session.unwritten, session.unwritten or error
+            if first is not None and isinstance(error, Fenced):
+                # Nobody has taken the session over: the edit was based on one that could not be written.
+                raise self._not_written(first) from error
             raise
         finally:
             session.writing -= 1
@@ -140,7 +147,9 @@ class Sessions:
     async def get(self, tenant: Tenant, command: GetSession) -> SessionView:
         """The session as it is. Raises NotFound, Overloaded, Unavailable."""
         session = await self._find(tenant, command.session)
-        return self._view(session, command.units, include_text=command.include_text)
+        view = self._view(session, command.units, include_text=command.include_text)
+        await self._settled(session)
+        return view
 
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
         """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
@@ -186,6 +195,22 @@ class Sessions:
         """Give up every path and close the store. Called once, last."""
         self._held.let_go_all()
         await self._store.close()
+
+    async def _settled(self, session: Session) -> None:
+        """Wait until the revision that is about to be answered is in the store: an answer acknowledges it.
+
+        Raises Unavailable or QuotaExceeded if it did not get there.
+        """
+        if session.writing:
+            await self._store.settled(session.key)
+        if session.unwritten is not None:
+            raise self._not_written(session.unwritten)
+
+    def _not_written(self, error: BaseException) -> CarouselError:
+        if isinstance(error, QuotaExceeded):
+            return QuotaExceeded(str(error), error.retry_after_s)
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else self._limits.retry_after_s
+        return Unavailable("an edit that this depends on could not be stored: send both again", retry_after_s)
 
     def _known_model(self, name: str | None) -> str:
         model = self._default_model if name is None else name

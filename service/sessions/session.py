@@ -43,6 +43,7 @@ class Session:
     """One session. `path` is its place in the engine of `model`; all else can be rebuilt from the store's records.
 
     fence: what the next write to the store is based on.  writing: how many writes are under way: it must not rest then.
+    unwritten: why a write of it failed, after which it is let go, as it is ahead of the store.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Session:
         "model",
         "path",
         "suggestions",
+        "unwritten",
         "writing",
     )
 
@@ -71,6 +73,7 @@ class Session:
         self.path = path
         self.closed = False
         self.writing = 0
+        self.unwritten: BaseException | None = None
         self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
         self.suggestions = OfferedSuggestions()
         self._limits = limits

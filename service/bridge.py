@@ -10,10 +10,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from service.engine.engine import Delivery, Engine, Ticket
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
 from service.errors import CarouselError
+
+Result = TypeVar("Result", AdvanceResult, Scored)
 
 
 class LoopDelivery:
@@ -70,6 +73,17 @@ class EngineSuggester:
         future.add_done_callback(partial(self._ended, ticket))
         return future
 
+    def score(self, request: Score) -> asyncio.Future[Scored]:
+        """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
+
+        Cancelling the future stops the work.
+        """
+        future: asyncio.Future[Scored] = self._loop.create_future()
+        ticket = self._engine.submit(request, partial(self._settle, future))
+        self._waiting += 1
+        future.add_done_callback(partial(self._ended, ticket))
+        return future
+
     def complete(self, requests: Sequence[Complete]) -> PieceStream:
         """Queue the requests at once. Raises Overloaded if the engine is full: none runs then."""
         stream = PieceStream(self._engine, self._loop)
@@ -95,13 +109,13 @@ class EngineSuggester:
         self._waking = False
         self._engine.wake()
 
-    def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
+    def _ended(self, ticket: Ticket, future: asyncio.Future[Result]) -> None:
         if future.cancelled():
             self._engine.cancel(ticket)
         else:
             future.exception()  # seen here, because who wants no suggestions never awaits it
 
-    def _settle(self, future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:
+    def _settle(self, future: asyncio.Future[Result], result: Result | CarouselError) -> None:
         self._waiting -= 1
         if future.done():
             return  # its owner went away

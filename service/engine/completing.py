@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.filters import Allowed, allowed_tokens
+from service.engine.notes import Notes
+from service.engine.reaching import reach
 from service.engine.requests import Complete, FinishReason, Piece
 from service.engine.sampling import PENALIZED_BYTES, choose, counts_generated, looks_at_head_only
 from service.engine.state_tree import Node, StateTree
@@ -32,14 +34,17 @@ _BYTE: Final = tuple(bytes((token,)) for token in range(256))
 
 @dataclass(slots=True, eq=False)
 class CompleteTask(Task):
-    """One Complete under way, and what it has said."""
+    """One Complete under way, what it has said, and how likely that was if somebody wants to know."""
 
     request: Complete
     priority: Priority = Priority.SUGGESTION
     said: Transcript = field(init=False)
+    notes: Notes | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.said = Transcript(self.request.spec)
+        spec = self.request.spec
+        self.said = Transcript(spec)
+        self.notes = None if spec.top is None else Notes(spec.top)
 
     @property
     def may_be_given_up(self) -> bool:
@@ -48,7 +53,22 @@ class CompleteTask(Task):
 
     def cut_short(self, reason: FinishReason) -> Piece:
         """The last piece: all that was not told."""
-        return Piece(self.said.take_rest(), reason, self.steps)
+        return self._piece(self.said.take_rest(), reason)
+
+    def next_piece(self) -> Piece | None:
+        """What may be told now and was not."""
+        text = self.said.take()
+        return self._piece(text, None) if text else None
+
+    def note(self, tree: StateTree, node: Node, token: int, distribution: LogProbabilities | None) -> None:
+        """`token` is said next, after `node`; `distribution` is the whole one there, if the head may not have it."""
+        if self.notes is not None:
+            self.notes.add(tree, node, token, distribution)
+
+    def _piece(self, text: bytes, finish: FinishReason | None) -> Piece:
+        if self.notes is None:
+            return Piece(text, finish, self.steps)
+        return self.notes.piece(text, self.said.told - len(text), finish, self.steps)
 
 
 def complete(tree: StateTree, task: CompleteTask, start: LogProbabilities, separator: int, chunk: int) -> Walk[Piece]:
@@ -68,16 +88,19 @@ def _greedy(
     tree: StateTree, task: CompleteTask, node: Node, start: LogProbabilities, separator: int, chunk: int
 ) -> Walk[FinishReason]:
     text, said = task.request.text, task.said
-    node = yield from _reach(tree, node, text, chunk)
+    ends_only = task.notes is None  # else every node on the way is looked at
+    distribution: LogProbabilities | None
+    node = yield from reach(tree, node, text, chunk)
     moves = 0
     while True:
-        token = _likeliest(tree, node, said.utf8, separator)
+        token, distribution = _likeliest(tree, node, said.utf8, separator), None
         if token is None:
             so_far = text + said.tail(len(said))
             node, distribution = yield from _reach_whole(tree, task, node, so_far, start, chunk)
             token = _choose(task, distribution, separator)
         if token == separator:
             return FinishReason.END
+        task.note(tree, node, token, distribution)
         finish = said.add(token)
         if finish is not None:
             return finish
@@ -85,16 +108,16 @@ def _greedy(
         if child is not None:
             node, moves = child, moves + 1
             if moves % MAX_FREE_MOVES == 0:
-                yield ()
+                yield (Wish(node, b""),)
             continue
-        (after,) = yield (Wish(node, _BYTE[token], min(said.room, MOST_AHEAD) - 1, end_only=True),)
+        (after,) = yield (Wish(node, _BYTE[token], min(said.room, MOST_AHEAD) - 1, ends_only),)
         taken, finish = said.add_while_allowed(task.followed)
         if finish is not None:
             return finish
         if taken == len(task.followed):
             node = after
         else:  # the model's first choice there is no UTF-8: back to the last byte that is
-            node = yield from _reach(tree, node, text + said.tail(len(said)), chunk)
+            node = yield from reach(tree, node, text + said.tail(len(said)), chunk)
 
 
 def _sampled(
@@ -107,19 +130,12 @@ def _sampled(
         token = _choose(task, distribution, separator)
         if token == separator:
             return FinishReason.END
+        task.note(tree, node, token, distribution)
         finish = said.add(token)
         if finish is not None:
             return finish
         (node,) = yield (Wish(node, _BYTE[token]),)
         distribution = task.distribution
-
-
-def _reach(tree: StateTree, node: Node, text: bytes, chunk: int) -> Walk[Node]:
-    """The node of `text`, from a node of one of its prefixes."""
-    node = tree.descend(node, text[tree.depth(node) :])
-    while (at := tree.depth(node)) < len(text):
-        (node,) = yield (Wish(node, text[at : at + chunk]),)
-    return node
 
 
 def _reach_whole(
@@ -129,7 +145,7 @@ def _reach_whole(
     if not text:
         return tree.ancestor(node, 0), start
     before = tree.ancestor(node, len(text) - 1)
-    before = yield from _reach(tree, before, text[:-1], chunk)
+    before = yield from reach(tree, before, text[:-1], chunk)
     task.whole = True
     (node,) = yield (Wish(before, text[-1:]),)
     task.whole = False

@@ -23,9 +23,20 @@ from service.engine.completing import CompleteTask, complete
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.paths import Paths
 from service.engine.ports import StepModel, StepResult
-from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Request
+from service.engine.requests import (
+    Advance,
+    AdvanceResult,
+    Complete,
+    FinishReason,
+    PathId,
+    Piece,
+    Request,
+    Score,
+    Scored,
+)
 from service.engine.running import Kept, RunHere, Runner, Running, drop, keep, launch, rows_wanted
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
+from service.engine.scoring import ScoreTask, closed_meanwhile, score
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
 from service.engine.task import (
     MAX_FREE_MOVES,
@@ -44,7 +55,7 @@ Ticket = NewType("Ticket", int)
 Delivery = list[tuple[Answer, Outcome]]
 """Answers of one tick: each callback is to be called with its result, on whichever thread its owner wants."""
 
-AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece)
+AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece | Scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class _Close:
 @dataclass(frozen=True, slots=True)
 class _Submit:
     ticket: Ticket
-    request: Advance | Complete
+    request: Advance | Complete | Score
     answer: Answer
 
 
@@ -201,10 +212,10 @@ class Engine:
 
         Raises Overloaded if the engine is full, or if suggestions or a completion would come too late.
 
-        An Advance has one result. A Complete has any number of pieces, at most one a tick, and ends with the one that
-        has a `finish`. Either may end with an error instead.
+        An Advance and a Score have one result. A Complete has any number of pieces, at most one a tick, and ends with
+        the one that has a `finish`. Each may end with an error instead.
         """
-        assert isinstance(request, Advance | Complete), "there are no other requests"
+        assert isinstance(request, Advance | Complete | Score), "there are no other requests"
         ticket = Ticket(next(self._numbers))
         with self._wake:
             if self._stopping:
@@ -346,6 +357,8 @@ class Engine:
                 task = self._begin_advance(path, request, message)
             case Complete():
                 task = self._begin_complete(path, request, message)
+            case Score():
+                task = self._begin_score(path, request, message)
             case _:
                 assert_never(request)
         self._tasks[message.ticket] = task
@@ -361,7 +374,7 @@ class Engine:
 
     def _begin_advance(self, path: Path, request: Advance, message: _Submit) -> Task:
         for older in path.tasks:
-            if older is path.task or older.request.text != request.text:
+            if older is path.task or (older.request.text != request.text and not isinstance(older, ScoreTask)):
                 self._finish(older, older.cut_short(FinishReason.SUPERSEDED))
         stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
         task = AdvanceTask(message.ticket, path, request, message.answer, began_at=self._tree.depth(path.node))
@@ -373,6 +386,14 @@ class Engine:
         task = CompleteTask(message.ticket, path, request, message.answer)
         separator, chunk = self._model.separator_token, self._config.batch.max_chunk
         task.work = complete(self._tree, task, self._start_distribution, separator, chunk)
+        return task
+
+    def _begin_score(self, path: Path, request: Score, message: _Submit) -> Task:
+        node = self._tree.ancestor(path.node, min(request.kept, len(request.text)))
+        task = ScoreTask(message.ticket, path, request, message.answer, node=node)
+        self._tree.pin(node)  # the path may move on before it begins
+        task.holds = [node]
+        task.work = score(self._tree, task, self._start, self._config.batch.max_chunk)
         return task
 
     def _drop_suggestions(self, ticket: Ticket) -> None:
@@ -437,7 +458,9 @@ class Engine:
                     continue
                 if isinstance(task, AdvanceTask) and task.priority is Priority.TYPED:
                     task.awaited += len(batch.tokens[row])
-                if task.whole:
+                if kept.readings is not None:
+                    task.reading = kept.readings[row]
+                elif task.whole:
                     assert kept.log_probabilities is not None, "a batch with such a task is run for them"
                     task.distribution = kept.log_probabilities[row]
                 task.receive(self._tree, index, kept.nodes[row])
@@ -463,7 +486,8 @@ class Engine:
                     task.begun = True
                     wishes = next(task.work)
                 task.want(self._tree, wishes)
-                if not wishes:
+                if not wishes[0].tokens:
+                    task.receive(self._tree, 0, wishes[0].node)
                     break
                 if task.whole:
                     return
@@ -508,7 +532,7 @@ class Engine:
         del self._tasks[Ticket(task.sequence)]
         self._end(task.request, task.answer, outcome)
 
-    def _end(self, request: Advance | Complete, answer: Answer, outcome: Outcome) -> None:
+    def _end(self, request: Advance | Complete | Score, answer: Answer, outcome: Outcome) -> None:
         """The one way in which a request ends."""
         self._ended += 1
         self._ended_asking += _asks(request)
@@ -541,8 +565,8 @@ class Engine:
 
     def _hand_over(self) -> None:
         for task in self._speaking:
-            if text := task.said.take():
-                self._outbox.append((task.answer, Piece(text, steps=task.steps)))
+            if (piece := task.next_piece()) is not None:
+                self._outbox.append((task.answer, piece))
         self._speaking.clear()
         self._report()
         if not self._outbox:
@@ -574,14 +598,20 @@ def _feed_start(model: StepModel) -> tuple[StepResult, NDArray[np.float32]]:
     return result, result.log_probabilities[0]
 
 
-def _asks(request: Advance | Complete) -> bool:
-    """Whether somebody waits for text. A mere movement is cheap, and whoever is refused it makes it later anyway."""
-    return isinstance(request, Complete) or request.suggest is not None
+def _asks(request: Advance | Complete | Score) -> bool:
+    """Whether somebody waits for it. A mere movement is cheap, and whoever is refused it makes it later anyway."""
+    return not isinstance(request, Advance) or request.suggest is not None
 
 
-def _of_closed_path(request: Advance | Complete) -> AdvanceResult | Piece:
+def _of_closed_path(request: Advance | Complete | Score) -> Outcome:
     superseded = FinishReason.SUPERSEDED
-    return AdvanceResult(finish=superseded) if isinstance(request, Advance) else Piece(b"", superseded)
+    match request:
+        case Advance():
+            return AdvanceResult(finish=superseded)
+        case Complete():
+            return Piece(b"", superseded)
+        case Score():
+            return closed_meanwhile()
 
 
 def _nobody(result: AdvanceResult | CarouselError) -> None:

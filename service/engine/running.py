@@ -14,14 +14,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import LIKELIEST, FollowResult, StepModel, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ReadResult, StepModel, StepResult
+from service.engine.reading import Reading
 from service.engine.scheduler import Batch, Kind
 from service.engine.state_tree import Node, Nodes, StateTree
 
 FEW_ROWS = 16
 """A larger batch keeps only the ends of completions' ways: what the checkpoint rule would drop first anyway."""
 
-Result = StepResult | FollowResult
+Result = StepResult | FollowResult | ReadResult
 
 
 class Runner(Protocol):
@@ -77,11 +78,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a batch has left in the tree: the node that grants each row's wish, and what was fed beyond the wish."""
+    """What a batch has left in the tree: the node that grants each row's wish, and what was fed beyond the wish.
+
+    readings: of each row, if the batch was read.
+    """
 
     nodes: list[Node]
     followed: list[bytes]
     log_probabilities: NDArray[np.float32] | None = None
+    readings: list[Reading] | None = None
 
 
 def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, now_s: float) -> Running:
@@ -91,6 +96,9 @@ def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, now_
         tree.pin(node)
     states = tree.gather(parents)
     given = np.frombuffer(b"".join(batch.tokens), np.uint8).reshape(batch.rows, -1).T
+    if batch.kind is Kind.READ:
+        read = np.ascontiguousarray(given, np.int64)
+        return Running(batch, parents, runner.start(lambda: model.read(read, states)), now_s)
     if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK or batch.steps == 1:
         tokens = np.ascontiguousarray(given, np.int64)
         whole = batch.whole
@@ -124,6 +132,8 @@ def keep(tree: StateTree, running: Running, result: Result) -> Kept:
     tree.unpin(batch.parents)
     if isinstance(result, FollowResult):
         return _keep_ways(tree, batch, parents, result)
+    if isinstance(result, ReadResult):
+        return _keep_read(tree, batch, result)
     if batch.kind is Kind.CHUNK:
         pairs = zip(batch.parents, batch.tokens, strict=True)
         nodes = [tree.add_far(node, tokens, result, row) for row, (node, tokens) in enumerate(pairs)]
@@ -143,6 +153,21 @@ def _keep_steps(tree: StateTree, batch: Batch, parents: Nodes, result: StepResul
     new = np.array([row for row, child in enumerate(held) if child is None], np.intp)
     fresh = iter(tree.add_near(parents[new], tokens[new], result, new).tolist())
     return [Node(next(fresh)) if child is None else child for child in held]
+
+
+def _keep_read(tree: StateTree, batch: Batch, result: ReadResult) -> Kept:
+    """Keep where each row ended; it may be held already, as may be what lies on the way."""
+    end = StepResult(result.states, result.top_tokens[-1], result.top_log_probabilities[-1])
+    nodes = []
+    for row, (parent, tokens) in enumerate(zip(batch.parents, batch.tokens, strict=True)):
+        node = tree.descend(parent, tokens)
+        rest = tokens[tree.depth(node) - tree.depth(parent) :]
+        if len(rest) == 1:
+            (node,) = tree.add_near(np.array([node], np.int32), np.frombuffer(rest, np.uint8), end, np.array([row]))
+        elif rest:
+            node = tree.add_far(node, rest, end, row)
+        nodes.append(Node(int(node)))
+    return Kept(nodes, [b""] * batch.rows, readings=[Reading.of(result, row) for row in range(batch.rows)])
 
 
 def _keep_ways(tree: StateTree, batch: Batch, parents: Nodes, result: FollowResult) -> Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
 from service.sessions.commands import SessionId, Tenant
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession, StoredSummary, Swept
 
@@ -41,6 +41,13 @@ class Answer(Awaitable[AdvanceResult], Protocol):
         """Give it up: nobody waits for it any more."""
 
 
+class Scoring(Awaitable[Scored], Protocol):
+    """A score to come, as asyncio's Future is one: awaited once. Raises what the engine failed with."""
+
+    def cancel(self) -> bool:
+        """Give it up: the work stops within a tick."""
+
+
 class Suggester(Protocol):
     """The engine of one model, as a session sees it. Called from one thread, that of the sessions."""
 
@@ -66,6 +73,9 @@ class Suggester(Protocol):
     def complete(self, requests: Sequence[Complete]) -> Pieces:
         """Queue the requests at once, in call order per path. Raises Overloaded if the queue is full: none runs."""
 
+    def score(self, request: Score) -> Scoring:
+        """Queue the request at once, in call order per path. Raises Overloaded if the queue is full."""
+
 
 class Store(Protocol):
     """Keeps sessions; a commit is acknowledged when `append` returns. Called from one event loop.
@@ -77,9 +87,8 @@ class Store(Protocol):
     is stored. What it keeps for how long, and of how much, is a `Keeping`.
     """
 
-    @property
-    def durable(self) -> bool:
-        """Whether sessions are kept outside of this process's memory, so that it need not hold those it has stored."""
+    def durable(self, key: SessionKey) -> bool:
+        """Whether the session, if it is kept, is kept outside of this process's memory, which may forget it then."""
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """Keep a new session. False, and nothing changed, if the key is taken. Raises QuotaExceeded."""

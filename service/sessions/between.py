@@ -40,7 +40,7 @@ def cuts(candidate: str, suffix: str) -> tuple[str, ...]:
 
 def _places(text: str, what: str) -> list[int]:
     """Where `what` begins in `text`, but at its very beginning."""
-    places = []
+    places: list[int] = []
     at = text.find(what, 1)
     while at > 0 and len(places) < _MOST_CUTS:
         places.append(at)

@@ -151,4 +151,4 @@ async def _fit(
     best = between.best_cut(likelihoods)
     if best == 0:
         return likelihoods[0], candidate
-    return likelihoods[best], candidate.ending_at(len(ends[best]), FinishReason.STOP)
+    return likelihoods[best], candidate.ending_at(len(ends[best]), FinishReason.END)

@@ -83,12 +83,13 @@ class Answering:
             completions = [Continued("", FinishReason.LENGTH, _NO_SCORES)] * asked.n
         else:
             completions = await self._completions(place)
-        return [
-            _choice(
-                place * asked.n + index, prompt, echoed, one.text, one.scores if asked.logprobs is not None else None
-            ).model_copy(update={"finish_reason": _FINISH[one.finish]})
-            for index, one in enumerate(completions)
-        ]
+        told = []
+        for index, one in enumerate(completions):
+            scores = None if asked.logprobs is None else one.scores
+            choice = _choice(place * asked.n + index, prompt, echoed, one.text, scores)
+            choice.finish_reason = _FINISH[one.finish]
+            told.append(choice)
+        return told
 
     async def _completions(self, place: int) -> list[Continued]:
         asked = self.asked

@@ -64,5 +64,5 @@ def prepare(
         {name: EngineMetrics(metrics, name) for name in suggesters},
         requests,
         StoreMetrics(metrics),
-        HttpServer(app, grace_s=grace_s),
+        HttpServer(app, grace_s=grace_s, max_request_bytes=transport.max_request_bytes),
     )

@@ -69,7 +69,9 @@ class Wire(Protocol[Asked, Event]):
         """An edit was not applied."""
 
     async def write(self, event: Event) -> None:
-        """Send it; waits while the caller does not read. Raises CallerLeft."""
+        """Send it, and wait while the caller does not read. Nothing is sent, and nobody told, to a caller who has left:
+        the requests say so after the last one that arrived, which is still to be committed.
+        """
 
 
 class Conversation(Generic[Request, Event]):

@@ -23,6 +23,8 @@ from service.transport.http.openai.routes import openai_routes
 from service.transport.http.operations_routes import operations_routes
 from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
 from service.transport.http.sessions_routes import session_routes
+from service.transport.http.websocket.messages import event_schemas
+from service.transport.http.websocket.routes import typing_routes, unknown_sockets
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import RequestObserver
 
@@ -56,7 +58,11 @@ def create_app(
     app.include_router(session_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
     app.include_router(openai_routes(sessions, tenants))
+    app.include_router(
+        typing_routes(sessions, tenants, lifecycle=lifecycle, observer=observer, max_message_bytes=max_request_bytes)
+    )
     app.include_router(operations_routes(lifecycle, metrics_url))
+    app.include_router(unknown_sockets())
     add_documentation(app)
     answer_errors_of(app)
     if allowed_origins:
@@ -78,9 +84,10 @@ def create_app(
 
 class _Documented(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with problems under the media type that they are sent as."""
+        """The OpenAPI document, with problems under their own media type, and with the WebSocket's events."""
         if self.openapi_schema is None:
             document = super().openapi()
+            document["components"]["schemas"] = {**event_schemas(), **document["components"]["schemas"]}
             for path in document["paths"].values():
                 for operation in path.values():
                     _show_refusals_as_sent(operation["responses"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from service.errors import CarouselError
@@ -30,10 +31,16 @@ def answer_to(error: BaseException, path: str, request_id: str) -> Response:
 
 
 def answer_errors_of(app: FastAPI) -> None:
-    """Let every error that `app` meets be answered in the shape of its path."""
+    """Let every error that `app` meets be answered in the shape of its path; of a WebSocket, before it is one."""
 
-    async def answered(request: Request, error: Exception) -> Response:
+    async def answered(request: HTTPConnection, error: Exception) -> Response:
         return answer_to(error, request.url.path, request.scope["state"]["request_id"])
 
-    for kind in (CarouselError, RequestValidationError, HTTPException, Exception):
+    for kind in (
+        CarouselError,
+        RequestValidationError,
+        WebSocketRequestValidationError,
+        HTTPException,
+        Exception,
+    ):
         app.add_exception_handler(kind, answered)

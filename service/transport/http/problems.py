@@ -9,14 +9,14 @@ from starlette.responses import Response
 from service.transport.http.models import Problem
 from service.transport.http.refusals import CODE_HEADER, Refusal, refusal_of
 
-__all__ = ["CODE_HEADER", "MEDIA_TYPE", "problem", "problem_of"]
+__all__ = ["CODE_HEADER", "MEDIA_TYPE", "problem", "problem_body", "problem_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
 
-def problem(refusal: Refusal, request_id: str) -> Response:
-    """The answer that tells of `refusal`."""
-    told = Problem(
+def problem_body(refusal: Refusal, request_id: str) -> Problem:
+    """What is told of `refusal`, wherever it stands."""
+    return Problem(
         title=HTTPStatus(refusal.status).phrase,
         status=refusal.status,
         code=refusal.code.value,
@@ -26,7 +26,11 @@ def problem(refusal: Refusal, request_id: str) -> Response:
         revision=refusal.revision,
         retry_after_s=refusal.retry_after_s,
     )
-    return refusal.response(told.model_dump_json(exclude_none=True), MEDIA_TYPE)
+
+
+def problem(refusal: Refusal, request_id: str) -> Response:
+    """The answer that tells of `refusal`."""
+    return refusal.response(problem_body(refusal, request_id).model_dump_json(exclude_none=True), MEDIA_TYPE)
 
 
 def problem_of(error: BaseException, request_id: str) -> Response:

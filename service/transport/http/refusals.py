@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -66,6 +66,7 @@ _FRAMEWORK_CODES = {
     405: Code.INVALID_ARGUMENT,
     413: Code.INVALID_ARGUMENT,
     415: Code.INVALID_ARGUMENT,
+    426: Code.INVALID_ARGUMENT,
 }
 
 _FRAMEWORK_DETAILS = {
@@ -73,12 +74,13 @@ _FRAMEWORK_DETAILS = {
     405: "this path does not take this method; /docs lists what it takes",
     413: "the request is larger than this server takes; send the text in several edits",
     415: "send JSON, with the header content-type: application/json",
+    426: "this path speaks WebSocket: connect to it with ws:// or wss://",
 }
 
 
 def refusal_of(error: BaseException) -> Refusal:
     """What `error` comes to; anything that is neither ours nor the framework's is INTERNAL without detail."""
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, RequestValidationError | WebSocketRequestValidationError):
         error = invalid_argument(error)
     if isinstance(error, HTTPException):
         return _of_framework(error)
@@ -97,6 +99,8 @@ def refusal_of(error: BaseException) -> Refusal:
 def _of_framework(error: HTTPException) -> Refusal:
     """For a request that no route took: unknown path, wrong method, unreadable or too large body."""
     if error.status_code == HTTPStatus.BAD_REQUEST:
+        if isinstance(error.__cause__, CarouselError):  # the framework met it while it read the body
+            return refusal_of(error.__cause__)
         # A body that is not JSON at all is a malformed argument, like one that is JSON of the wrong shape.
         return refusal_of(InvalidArgument("body", "not readable as JSON"))
     code = _FRAMEWORK_CODES.get(error.status_code, Code.INTERNAL)
@@ -110,7 +114,7 @@ def _of_framework(error: HTTPException) -> Refusal:
     )
 
 
-def invalid_argument(error: RequestValidationError) -> InvalidArgument:
+def invalid_argument(error: ValidationException) -> InvalidArgument:
     """The first fault that the framework found, with its field as the caller wrote it.
 
     A field with a wrong name comes before the right one that it leaves missing: it is what the caller has to change.

@@ -7,12 +7,23 @@ from collections.abc import Sequence
 
 from service.engine.requests import SamplingSpec, SuggestSpec
 from service.errors import InvalidArgument
-from service.sessions.commands import Accept, CompleteText, CreateSession, EditSession, Insert, Prompt, Replace, UndoTo
+from service.sessions.commands import (
+    Accept,
+    CompleteText,
+    CreateSession,
+    EditSession,
+    Insert,
+    ListSessions,
+    Prompt,
+    Replace,
+    UndoTo,
+)
 from service.sessions.limits import Limits
 from service.sessions.units import check_text
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _MAX_EDIT_ID = 128
+_MAX_LISTED = 1000
 _MAX_SEED = 2**64 - 1
 _BYTES = 256
 
@@ -25,6 +36,13 @@ def check_create(command: CreateSession, limits: Limits) -> None:
     if size > limits.max_text_bytes:
         raise InvalidArgument("text", f"{size} bytes; a session holds at most {limits.max_text_bytes}: send its end")
     check_suggest(command.suggest, limits)
+
+
+def check_list(command: ListSessions) -> None:
+    """Raises InvalidArgument for `limit` or `after`."""
+    _check_range("limit", command.limit, 1, _MAX_LISTED)
+    if command.after is not None:
+        check_text(command.after, "after")
 
 
 def check_edit(command: EditSession, limits: Limits) -> None:

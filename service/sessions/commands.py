@@ -73,13 +73,17 @@ Edit = Insert | Delete | Replace | MoveCursor | UndoTo | Accept
 
 @dataclass(frozen=True, slots=True)
 class CreateSession:
-    """Create is idempotent for a client-chosen id: the same id and text answer the existing session."""
+    """Create is idempotent for a client-chosen id: the same id and text answer the existing session.
+
+    Of a session with `store_text` false nothing is ever written: it is in this process's memory, and lost with it.
+    """
 
     text: str = ""
     id: SessionId | None = None
     model: str | None = None
     suggest: SuggestSpec | None = None
     units: Units = Units.CODEPOINT
+    store_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,14 @@ class DeleteSession:
     """Forget a session and its text."""
 
     session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ListSessions:
+    """The tenant's sessions by id, those after `after`; at most `limit`."""
+
+    after: SessionId | None = None
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +242,26 @@ class ScoreText:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreAhead:
+    """How likely bytes are after what is left of a session's cursor, as if they were typed; nothing is changed.
+
+    They need not be whole characters. start: the first of them that is scored. Answered with a ScoredText.
+    """
+
+    session: SessionId
+    appended: bytes
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestText:
+    """How a prompt goes on, without a session: there is nothing to accept. `prompt.text` is whole characters."""
+
+    prompt: Prompt
+    suggest: SuggestSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Surprise:
     """A place where the model expected something else; `offset` and `length` in the request's units.
 
@@ -280,6 +312,7 @@ class Suggestion:
 class SessionView:
     """A session as an answer shows it: `length` and `cursor` in the request's units; `text` only if it was asked for.
 
+    `stored` tells, in the answers to create and get, whether it outlives this process.
     `suggestions` is None if none were asked for; empty with `finish_reason` if they came too late.
     """
 
@@ -291,6 +324,7 @@ class SessionView:
     suggestions: tuple[Suggestion, ...] | None = None
     finish_reason: FinishReason | None = None
     text: str | None = None
+    stored: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,9 @@ def edit_digest(command: EditSession) -> bytes:
     return _digest(";".join(parts))
 
 
-def creation_digest(model: str, text: str) -> bytes:
+def creation_digest(model: str, text: str, *, store_text: bool = True) -> bytes:
     """16 bytes that tell what a session was created from. Stores keep it: never change."""
-    return _digest(f"{len(model)}:{model};{text}")
+    return _digest(f"{'' if store_text else '-'}{len(model)}:{model};{text}")
 
 
 def _canonical(edit: Edit) -> str:

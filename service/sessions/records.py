@@ -69,6 +69,7 @@ class Checkpoint:
 
     `creation` is the digest of what it was created from, for a repeated create. `known_edits` and `history` are
     oldest first; `history` ends with the record that made `revision` (empty for a session that was never edited).
+    `store_text` false: it was asked that nothing of the session be written, and no store that writes is given it.
     """
 
     incarnation: int
@@ -79,6 +80,7 @@ class Checkpoint:
     cursor: int
     known_edits: tuple[KnownEdit, ...] = ()
     history: tuple[EditRecord, ...] = ()
+    store_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,13 @@ class StoredSummary(NamedTuple):
     model: str
     text_bytes: int
     written_s: int
+
+
+class SessionPage(NamedTuple):
+    """A part of a list; `after` is what the next part is asked for with, None if this is the last."""
+
+    sessions: tuple[StoredSummary, ...]
+    after: SessionId | None
 
 
 class Swept(NamedTuple):

@@ -12,13 +12,14 @@ from functools import partial
 from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
 from service.errors import CarouselError, Fenced, NotFound, QuotaExceeded, RevisionConflict, Unavailable
 from service.sessions.answers import Committed, PendingSuggestions
-from service.sessions.checks import check_complete, check_create, check_edit
+from service.sessions.checks import check_complete, check_create, check_edit, check_list
 from service.sessions.commands import (
     CompleteText,
     CreateSession,
     DeleteSession,
     EditSession,
     GetSession,
+    ListSessions,
     Prompt,
     SessionId,
     SessionView,
@@ -31,9 +32,10 @@ from service.sessions.exactly_once import creation_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
-from service.sessions.records import Checkpoint, KnownEdit, SessionKey
+from service.sessions.records import Checkpoint, KnownEdit, SessionKey, SessionPage
 from service.sessions.session import FIRST_REVISION, Session
 
+_SWEPT_AT_ONCE = 256  # sessions; some milliseconds of a store's time
 _SEED_MASK = 2**53 - 1  # a seed that the server chose is one that JavaScript can say
 
 
@@ -86,16 +88,24 @@ class Sessions:
         check_create(command, self._limits)
         model = self._known_model(command.model)
         key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
-        creation = creation_digest(model, command.text)
+        creation = creation_digest(model, command.text, store_text=command.store_text)
         session = None if command.id is None else await self._held.find(key)
         if session is None:
             incarnation = self._new_incarnation()
             text = command.text
-            checkpoint = Checkpoint(incarnation, FIRST_REVISION, model, creation, text, cursor=len(text))
+            checkpoint = Checkpoint(
+                incarnation,
+                FIRST_REVISION,
+                model,
+                creation,
+                text,
+                cursor=len(text),
+                store_text=command.store_text,
+            )
             session = await self._held.begin(key, checkpoint)
         if session.creation != creation:
             raise RevisionConflict(
-                f"session {key.id!r} exists and was created from another text or model: choose another id",
+                f"session {key.id!r} exists and was created with another text, model or store_text: choose another id",
                 session.revision,
             )
         view = self._view(session, command.units)
@@ -160,6 +170,20 @@ class Sessions:
         finally:
             session.writing -= 1
             self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
+
+    async def page(self, tenant: Tenant, command: ListSessions) -> SessionPage:
+        """The tenant's sessions, those at rest and parked included. Raises InvalidArgument (`limit`), Unavailable."""
+        check_list(command)
+        found = await self._store.page(tenant, command.after, command.limit + 1)
+        shown = found[: command.limit]
+        return SessionPage(shown, shown[-1].id if len(found) > len(shown) else None)
+
+    async def sweep(self) -> bool:
+        """Forget sessions whose time of retention is over; whether there is more to do. Raises Unavailable."""
+        swept = await self._store.sweep(_SWEPT_AT_ONCE)
+        for key in swept.keys:
+            self._held.forget(key)
+        return swept.more
 
     async def complete(self, tenant: Tenant, command: CompleteText, *, deadline_s: float | None = None) -> Completion:
         """Begin to go on from a prompt or from a session's cursor; whoever gets the Completion must close it.
@@ -255,6 +279,7 @@ class Sessions:
             cursor=text.left_extent.count_in(units),
             model=self._suggesters[session.model].identity,
             text=text.content if include_text else None,
+            stored=self._store.durable(session.key),
         )
 
     def _view_of(self, session: Session, known: KnownEdit) -> SessionView:

@@ -61,6 +61,7 @@ class Session:
         "key",
         "model",
         "path",
+        "store_text",
         "suggestions",
         "unwritten",
         "writing",
@@ -70,6 +71,7 @@ class Session:
         self.key = key
         self.model = checkpoint.model
         self.creation = checkpoint.creation
+        self.store_text = checkpoint.store_text
         self.path = path
         self.closed = False
         self.writing = 0
@@ -133,6 +135,7 @@ class Session:
             cursor=self._text.cursor,
             known_edits=tuple(self._known),
             history=tuple(self._history),
+            store_text=self.store_text,
         )
 
     def due_checkpoint(self) -> Checkpoint | None:

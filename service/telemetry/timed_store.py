@@ -25,10 +25,9 @@ class TimedStore:
     def __init__(self, store: Store, observer: StoreObserver, clock: Callable[[], float] = perf_counter) -> None:
         self._store, self._observer, self._clock = store, observer, clock
 
-    @property
-    def durable(self) -> bool:
+    def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
-        return self._store.durable
+        return self._store.durable(key)
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""

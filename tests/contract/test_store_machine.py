@@ -145,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
-        if self.store.durable:
+        if self.store.durable(SessionKey(Tenant("default"), SessionId("a"))):
             self.runner.run(self.closing.aclose())
             self.open()
 

@@ -38,14 +38,25 @@ class _Entry:
 class MemoryStore:
     """A `Store` in a dictionary. Keeps references to the records, and bytes of what rests. No method ever waits."""
 
-    durable = False
-
     def __init__(self, keeping: Keeping | None = None, clock: Callable[[], float] = time.time) -> None:
         """clock: seconds since 1970."""
         self._keeping, self._clock = keeping or Keeping(), clock
         self._entries: BySession[_Entry | bytes] = BySession()
         self._usage: dict[Tenant, list[int]] = {}  # sessions and bytes of text; empty without a quota
         self._sweeping: Iterator[SessionKey] = iter(())
+
+    @property
+    def kept(self) -> int:
+        """How many sessions there are."""
+        return len(self._entries)
+
+    def holds(self, key: SessionKey) -> bool:
+        """Whether there is such a session."""
+        return self._entries.get(key) is not None
+
+    def durable(self, key: SessionKey) -> bool:
+        """As `Store.durable`."""
+        return False
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""

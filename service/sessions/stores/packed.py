@@ -30,6 +30,7 @@ def pack(stored: StoredSession, beside: tuple[int, int]) -> bytes:
         [tuple(known) for known in checkpoint.known_edits[: len(checkpoint.known_edits) - shared]],
         shared,
         _plain(checkpoint.history),
+        checkpoint.store_text,
     )
     return marshal.dumps((fields, _plain(stored.records), beside))
 
@@ -37,10 +38,10 @@ def pack(stored: StoredSession, beside: tuple[int, int]) -> bytes:
 def unpack(packed: bytes) -> tuple[StoredSession, tuple[int, int]]:
     """What was packed, equal in all."""
     fields, records, beside = marshal.loads(packed)
-    incarnation, revision, model, creation, text, cursor, earlier, shared, plain = fields
+    incarnation, revision, model, creation, text, cursor, earlier, shared, plain, store_text = fields
     history = _records(plain)
     known = (*map(KnownEdit._make, earlier), *(record.known for record in history[len(history) - shared :]))
-    checkpoint = Checkpoint(incarnation, revision, model, creation, text, cursor, known, history)
+    checkpoint = Checkpoint(incarnation, revision, model, creation, text, cursor, known, history, store_text)
     return StoredSession(checkpoint, _records(records)), beside
 
 

@@ -51,8 +51,6 @@ class SqliteStore:
     succeed, and everything else is Unavailable meanwhile.
     """
 
-    durable = True
-
     def __init__(
         self,
         path: Path,
@@ -76,6 +74,10 @@ class SqliteStore:
     def opened(self) -> None:
         """Wait until the file is open. Raises CannotOpen."""
         self._opening.result()
+
+    def durable(self, key: SessionKey) -> bool:
+        """As `Store.durable`."""
+        return True
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""

@@ -35,6 +35,7 @@ from service.telemetry.logs import configure_logs
 from service.telemetry.timed_store import TimedStore
 from service.transport.caller import TenantResolver
 from service.transport.grpc.server import GrpcServer
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.listening import CannotListen, open_socket
 
@@ -98,6 +99,7 @@ class Server:
         engines = self._open_engines()
         sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
+        self._inference = LateInference(sessions)
         grpc, grpc_port = await self._open_grpc(sessions)
         warming = asyncio.create_task(_warm_up(engines, grpc))
         try:
@@ -146,6 +148,7 @@ class Server:
             sessions,
             engines.suggesters,
             tenants=self._tenants,
+            inference=self._inference,
             lifecycle=self.lifecycle,
             transport=self._transport,
             metrics_url=f"http://{reachable(self._listen.host, metrics_port)}/metrics",
@@ -187,6 +190,7 @@ class Server:
             observer=self._request_observer,
             lifecycle=self.lifecycle,
             max_request_bytes=self._transport.max_request_bytes,
+            inference=self._inference,
         )
         try:
             port = await server.start(self._listen.host, self._listen.grpc_port)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -58,13 +59,15 @@ class CallGuard:
         self._max_request_bytes = max_request_bytes
         self._log = logging.getLogger("carousel.grpc")
 
-    def handler(self, unary: Mapping[str, Unary], streams: Mapping[str, Stream]) -> grpc.GenericRpcHandler[Any, Any]:
+    def handler(
+        self, unary: Mapping[str, Unary], streams: Mapping[str, Stream], service: ServiceDescriptor = SERVICE
+    ) -> grpc.GenericRpcHandler[Any, Any]:
         """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start.
 
         Those in `streams` write their answers to the context; they are given the request, or all of them in turn.
         """
         handlers = {}
-        for method in SERVICE.methods:
+        for method in service.methods:
             serve: Any
             if method.client_streaming:
                 serve = self._stream(method.name, streams[method.name])
@@ -80,7 +83,7 @@ class CallGuard:
                 request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
                 response_serializer=_serialize,
             )
-        return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+        return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
     def _deserializer(self, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
         """Parse without raising: gRPC would turn an exception here into a status of its own, without our details."""

@@ -17,7 +17,11 @@ from service.transport.http.completion_stream import LAST_EVENT_ID
 from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
 from service.transport.http.error_answers import answer_errors_of
+from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
+from service.transport.http.kserve.infer_routes import infer_routes
+from service.transport.http.kserve.model_routes import model_routes
+from service.transport.http.kserve.server_routes import server_routes
 from service.transport.http.openai.pinning import REVISION_HEADER, SESSION_HEADER
 from service.transport.http.openai.routes import openai_routes
 from service.transport.http.operations_routes import operations_routes
@@ -25,6 +29,7 @@ from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
 from service.transport.http.sessions_routes import session_routes
 from service.transport.http.websocket.messages import event_schemas
 from service.transport.http.websocket.routes import typing_routes, unknown_sockets
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import RequestObserver
 
@@ -44,8 +49,12 @@ def create_app(
     host: str,
     allowed_origins: Sequence[str],
     max_request_bytes: int,
+    inference: LateInference | None = None,
 ) -> ASGIApp:
-    """The application for one HTTP port; `host` is the address that the port listens on."""
+    """The application for one HTTP port; `host` is the address that the port listens on.
+
+    inference: shared with the gRPC facade; one of its own if not given.
+    """
     app = _Documented(
         title="Carousel",
         version=service.__version__,
@@ -58,9 +67,14 @@ def create_app(
     app.include_router(session_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
     app.include_router(openai_routes(sessions, tenants))
+    app.include_router(llama_routes(sessions, tenants, lifecycle))
     app.include_router(
         typing_routes(sessions, tenants, lifecycle=lifecycle, observer=observer, max_message_bytes=max_request_bytes)
     )
+    kserve = inference or LateInference(sessions)
+    app.include_router(infer_routes(kserve, tenants, max_request_bytes=max_request_bytes))
+    app.include_router(model_routes(kserve, lifecycle))
+    app.include_router(server_routes(kserve, lifecycle))
     app.include_router(operations_routes(lifecycle, metrics_url))
     app.include_router(unknown_sockets())
     add_documentation(app)

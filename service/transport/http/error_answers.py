@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from service.errors import CarouselError
 from service.transport.http.infill.errors import llama_error
+from service.transport.http.kserve.errors import kserve_error
 from service.transport.http.openai.errors import openai_error
 from service.transport.http.problems import problem
 from service.transport.http.refusals import Shape, refusal_of
 
 SHAPES: Final[tuple[tuple[re.Pattern[str], Shape], ...]] = (
     (re.compile(r"/v1/(completions|models(/.*)?)"), openai_error),
+    (re.compile(r"/v2(/.*)?"), kserve_error),
     (re.compile(r"/(infill|completion|props|health|v1/health)"), llama_error),
 )
 """The first pattern that is the whole path decides."""

@@ -21,6 +21,7 @@ from service.terminal.typist import Typist
 
 _TIMEOUT_S = 3.0
 _ONCE = RetryPolicy(attempts=1)  # a person presses the key again sooner than a retry would come
+_LOOK_FOR_S = 600.0  # a person may restart a server meanwhile, and has the text on the screen
 _USAGE = 2
 
 
@@ -72,20 +73,24 @@ def _open(
     """A session of the text on the server that was named, on the one at the default address, or on our own."""
     target = server or reachable(settings.host, settings.grpc_port)
     if model is None:
-        client = stack.enter_context(Client(target, timeout_s=_TIMEOUT_S, retry=_ONCE))
+        client = stack.enter_context(_client(target))
         try:
-            return client, client.session(text), target
+            return client, client.session(text, recreate=True), target
         except Unavailable as error:
             if server is not None:
                 _refuse(f"no server answers at {server}: {error}; start one with: carousel serve")
             print(f"no server answers at {target}; loading the model into this process", file=sys.stderr, flush=True)
         except CarouselError as error:
             _refuse(f"the server at {target} refused: {error}")
-    client = stack.enter_context(Client(_own_server(stack, settings, model), timeout_s=_TIMEOUT_S, retry=_ONCE))
+    client = stack.enter_context(_client(_own_server(stack, settings, model)))
     try:
-        return client, client.session(text), "in this process"
+        return client, client.session(text, recreate=True), "in this process"
     except CarouselError as error:
         _refuse(str(error))
+
+
+def _client(target: str) -> Client:
+    return Client(target, timeout_s=_TIMEOUT_S, retry=_ONCE, resume_within_s=_LOOK_FOR_S)
 
 
 def _own_server(stack: ExitStack, settings: Settings, model: Path | None) -> str:

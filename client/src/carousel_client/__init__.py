@@ -4,19 +4,22 @@
         session.type("s")
         print(session.suggest().suggestions)
 
-What is sent and what is understood stands once, in modules that do no I/O (`messages`, `session_state`, `retries`,
-`stream_state`); `client` and `aio` are the thin shells around them.
+What is sent, understood and decided stands once, in modules that do no I/O (`messages`, `session_state`, `retries`,
+`conversation`); `client` and `aio` are the thin shells around them, one for threads and one for asyncio.
 """
 
 from carousel_client.aio import AsyncClient, AsyncSession
 from carousel_client.aio_completion import AsyncCompletion
+from carousel_client.aio_typing_stream import AsyncTypingStream
 from carousel_client.answers import (
     Acknowledged,
     Answer,
+    Disconnected,
     Event,
     FinishReason,
     Model,
     Piece,
+    Reconnected,
     Rejected,
     Suggested,
     Suggestion,
@@ -62,12 +65,14 @@ __all__ = [
     "AsyncClient",
     "AsyncCompletion",
     "AsyncSession",
+    "AsyncTypingStream",
     "CarouselError",
     "Client",
     "CompleteOptions",
     "Completion",
     "DeadlineExceeded",
     "Delete",
+    "Disconnected",
     "Edit",
     "Event",
     "Fenced",
@@ -82,6 +87,7 @@ __all__ = [
     "PermissionDenied",
     "Piece",
     "QuotaExceeded",
+    "Reconnected",
     "Rejected",
     "Replace",
     "RetryPolicy",

@@ -91,4 +91,22 @@ class Rejected:
     error: CarouselError
 
 
-Event = Acknowledged | Suggested | Rejected
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The stream lost its server, for the reason `error`, and looks for it; edits may be sent meanwhile."""
+
+    error: CarouselError
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The stream has found its server again and goes on, with nothing lost and nothing applied twice.
+
+    `recreated`: the server had forgotten the session; there is a new one of the same id and text, whose revisions
+    begin anew.
+    """
+
+    recreated: bool = False
+
+
+Event = Acknowledged | Suggested | Rejected | Disconnected | Reconnected

@@ -58,11 +58,15 @@ _MAX_UINT64 = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[A]):
-    """One unary call: the method's name in the protocol, what to send, and how to read the answer."""
+    """One unary call: the method's name in the protocol, what to send, and how to read the answer.
+
+    `session_id` is the session that it is about, if it is about one: what stands between may route by it.
+    """
 
     method: str
     request: Message
     parse: Callable[[Any], A]
+    session_id: str = ""
 
 
 def create_call(
@@ -76,7 +80,7 @@ def create_call(
         units=_UNITS[units],
         suggest=_suggest(suggest),
     )
-    return Call("CreateSession", request, _answer)
+    return Call("CreateSession", request, _answer, session_id)
 
 
 def edit_call(
@@ -91,7 +95,7 @@ def edit_call(
         units=_UNITS[units],
         suggest=_suggest(suggest),
     )
-    return Call("Edit", request, _answer)
+    return Call("Edit", request, _answer, session_id)
 
 
 def type_request(
@@ -113,12 +117,13 @@ def get_call(session_id: str, units: Units, *, include_text: bool) -> Call[tuple
     request = pb.GetSessionRequest(
         session_id=_text(session_id, "session_id"), include_text=include_text, units=_UNITS[units]
     )
-    return Call("GetSession", request, lambda response: (_standing(response.session), response.text))
+    return Call("GetSession", request, lambda response: (_standing(response.session), response.text), session_id)
 
 
 def delete_call(session_id: str) -> Call[None]:
     """Forget a session."""
-    return Call("DeleteSession", pb.DeleteSessionRequest(session_id=_text(session_id, "session_id")), lambda _: None)
+    request = pb.DeleteSessionRequest(session_id=_text(session_id, "session_id"))
+    return Call("DeleteSession", request, lambda _: None, session_id)
 
 
 def complete_request(

@@ -164,9 +164,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Score(Request["Scored"]):
-    """How likely `text` is, byte by byte; the path is not moved.
+    """How likely `text` is, byte by byte.
 
-    `kept` as for Complete. start: the first byte that is scored; what is before it is only read.  top: so many of the
+    `kept` as for Complete. moves: the path, which nothing else moves, stands at the end of `text` afterwards; else it
+    is not moved. start: the first byte that is scored; what is before it is only read.  top: so many of the
     likeliest bytes at every place, at most the model's `top_k`. Edits of the session do not supersede it. After
     `deadline_s`, on the engine's clock, it ends with DeadlineExceeded.
     """
@@ -177,6 +178,7 @@ class Score(Request["Scored"]):
     start: int = 0
     top: int = 0
     deadline_s: float | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

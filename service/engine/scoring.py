@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from service.engine.ports import StepResult
-from service.engine.reaching import reach
+from service.engine.reaching import descend, reach
 from service.engine.reading import Reading
 from service.engine.requests import FinishReason, Score, Scored
 from service.engine.state_tree import Node, StateTree
-from service.engine.task import Priority, Task
+from service.engine.task import Priority, Task, stand
 from service.engine.wishes import Walk, Wish
 from service.errors import CarouselError, DeadlineExceeded, Unavailable
 
@@ -57,7 +57,7 @@ def score(tree: StateTree, task: ScoreTask, start: StepResult, chunk: int) -> Wa
     text, sheet = task.request.text, _Sheet(task.request, start)
     node = tree.ancestor(task.node, task.request.start)
     while sheet.at < len(text) or sheet.distribution is None:
-        node = tree.descend(node, text[tree.depth(node) : sheet.at])
+        node = yield from descend(tree, node, text[: sheet.at])
         if tree.depth(node) == sheet.at:
             walked = _held(tree, node, text)
             sheet.look_up(tree, walked)
@@ -75,6 +75,8 @@ def score(tree: StateTree, task: ScoreTask, start: StepResult, chunk: int) -> Wa
         (node,) = yield (Wish(node, text[depth : depth + length], read=True),)
         task.whole = False
         sheet.put(task.reading, depth + 1)
+    if task.request.moves:
+        stand(tree, task.path, node)
     return sheet.scored(task.steps)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.reaching import descend
 from service.engine.reading import Reading
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Score, Scored
 from service.engine.state_tree import Node, StateTree
@@ -148,7 +149,7 @@ def advance(
     """
     path, request = task.path, task.request
     ahead = 0 if request.suggest is None else steps_ahead(request.suggest)
-    stand(tree, path, tree.descend(path.node, request.text[tree.depth(path.node) :]))
+    stand(tree, path, (yield from descend(tree, path.node, request.text)))
     while (at := tree.depth(path.node)) < len(request.text):
         last = at + 1 == len(request.text)
         (node,) = yield (Wish(path.node, request.text[at : at + chunk], ahead if last else 0),)

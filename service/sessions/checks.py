@@ -12,11 +12,18 @@ from service.sessions.commands import (
     CompleteText,
     CreateSession,
     EditSession,
+    ForkSession,
+    ImportSession,
     Insert,
     ListSessions,
     Prompt,
     Replace,
+    ScoreAhead,
+    ScoreText,
+    SetText,
+    SuggestText,
     UndoTo,
+    Units,
 )
 from service.sessions.limits import Limits
 from service.sessions.units import check_text
@@ -30,12 +37,35 @@ _BYTES = 256
 
 def check_create(command: CreateSession, limits: Limits) -> None:
     """Raises InvalidArgument for `id`, `text`, or what `check_suggest` raises."""
+    check_id(command)
+    _check_whole_text(command.text, limits)
+    check_suggest(command.suggest, limits)
+
+
+def check_id(command: CreateSession | ForkSession | ImportSession) -> None:
+    """Raises InvalidArgument for an `id` that was chosen and cannot be one."""
     if command.id is not None and _SESSION_ID.fullmatch(command.id) is None:
         raise InvalidArgument("id", "must be 1 to 128 of A-Z a-z 0-9 . _ -; leave it out to be given one")
-    size = check_text(command.text, "text")
+
+
+def check_set_text(command: SetText, limits: Limits) -> None:
+    """Raises InvalidArgument for `text`, `edit_id`, or what `check_suggest` raises."""
+    _check_edit_id(command.edit_id)
+    _check_whole_text(command.text, limits)
+    check_suggest(command.suggest, limits)
+
+
+def _check_whole_text(text: str, limits: Limits) -> None:
+    size = check_text(text, "text")
     if size > limits.max_text_bytes:
         raise InvalidArgument("text", f"{size} bytes; a session holds at most {limits.max_text_bytes}: send its end")
-    check_suggest(command.suggest, limits)
+
+
+def _check_edit_id(edit_id: str | None) -> None:
+    if edit_id is not None:
+        if not 1 <= len(edit_id) <= _MAX_EDIT_ID:
+            raise InvalidArgument("edit_id", f"must be 1 to {_MAX_EDIT_ID} characters; leave it out to be given one")
+        check_text(edit_id, "edit_id")
 
 
 def check_list(command: ListSessions) -> None:
@@ -47,10 +77,7 @@ def check_list(command: ListSessions) -> None:
 
 def check_edit(command: EditSession, limits: Limits) -> None:
     """Raises InvalidArgument for `edit_id`, `edits`, an edit's text or place, or what `check_suggest` raises."""
-    if command.edit_id is not None:
-        if not 1 <= len(command.edit_id) <= _MAX_EDIT_ID:
-            raise InvalidArgument("edit_id", f"must be 1 to {_MAX_EDIT_ID} characters; leave it out to be given one")
-        check_text(command.edit_id, "edit_id")
+    _check_edit_id(command.edit_id)
     if len(command.edits) > limits.max_edits:
         raise InvalidArgument(
             "edits", f"{len(command.edits)} edits; a request holds at most {limits.max_edits}: send several requests"
@@ -79,9 +106,9 @@ def check_edit(command: EditSession, limits: Limits) -> None:
 def check_complete(command: CompleteText, limits: Limits) -> None:
     """Raises InvalidArgument for `prompt`, `max_bytes`, `count`, `stop`, `seed`, or a field of the sampling."""
     if isinstance(command.source, Prompt):
-        size = _check_prompt(command.source.text)
-        if size > limits.max_text_bytes:
-            raise InvalidArgument("prompt", f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
+        _check_prompt(command.source, limits)
+    if command.top is not None:
+        _check_range("top", command.top, 0, limits.max_alternatives)
     _check_range("max_bytes", command.max_bytes, 1, limits.max_completion_bytes)
     _check_range("count", command.count, 1, limits.max_completions)
     _check_range("seed", command.seed or 0, 0, _MAX_SEED)
@@ -89,17 +116,42 @@ def check_complete(command: CompleteText, limits: Limits) -> None:
     _check_sampling(command.sampling)
 
 
-def _check_prompt(text: str | bytes) -> int:
-    """Its bytes of UTF-8. Raises InvalidArgument if it does not consist of whole characters."""
-    if isinstance(text, str):
-        return check_text(text, "prompt")
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidArgument(
-            "prompt", f"no valid UTF-8 at byte {error.start}: only whole characters are gone on from"
-        ) from None
-    return len(text)
+def check_score(command: ScoreText, limits: Limits) -> None:
+    """Raises InvalidArgument for `prompt`, `units`, `top` or `surprises`."""
+    if isinstance(command.source, Prompt):
+        _check_prompt(command.source, limits, whole=False)
+        if isinstance(command.source.text, bytes) and command.units is not Units.UTF8:
+            raise InvalidArgument("units", f"{command.units} cannot be counted in bytes; leave it out")
+    _check_range("top", command.top, 0, limits.max_alternatives)
+    _check_range("surprises", command.surprises, 0, limits.max_surprises)
+
+
+def check_score_ahead(command: ScoreAhead, limits: Limits) -> None:
+    """Raises InvalidArgument for `appended` or `start`."""
+    size = len(command.appended)
+    if size > limits.max_scored_values:
+        raise InvalidArgument("appended", f"{size} bytes, at most {limits.max_scored_values} are scored at a time")
+    _check_range("start", command.start, 0, size)
+
+
+def check_suggest_text(command: SuggestText, limits: Limits) -> None:
+    """Raises InvalidArgument for `prompt` or what `check_suggest` raises."""
+    _check_prompt(command.prompt, limits)
+    check_suggest(command.suggest, limits)
+
+
+def _check_prompt(prompt: Prompt, limits: Limits, *, whole: bool = True) -> None:
+    """Raises InvalidArgument for a prompt that is too large or, if that is wanted, not of whole characters."""
+    text = prompt.text
+    size = check_text(text, "prompt") if isinstance(text, str) else len(text)
+    if size > limits.max_text_bytes:
+        raise InvalidArgument("prompt", f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
+    if whole and isinstance(text, bytes):
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            fault = f"no valid UTF-8 at byte {error.start}: only whole characters are gone on from"
+            raise InvalidArgument("prompt", fault) from None
 
 
 def _check_stops(field: str, sizes: Sequence[int], limits: Limits) -> None:

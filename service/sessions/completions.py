@@ -36,7 +36,14 @@ class Completion:
 
     async def __anext__(self) -> CompletedPiece:
         index, piece = await anext(self._pieces)
-        return CompletedPiece(index, piece.text.decode(), piece.finish)
+        return CompletedPiece(
+            index,
+            piece.text.decode(),
+            piece.finish,
+            piece.log_probabilities,
+            piece.top_tokens,
+            piece.top_log_probabilities,
+        )
 
     def close(self) -> None:
         """Stop what is unfinished; once is enough, twice is fine."""
@@ -56,7 +63,9 @@ def requests_of(
             path,
             text,
             kept,
-            CompleteSpec(command.max_bytes, stop, replace(command.sampling, seed=seed_of_sample(seed, index))),
+            CompleteSpec(
+                command.max_bytes, stop, replace(command.sampling, seed=seed_of_sample(seed, index)), command.top
+            ),
             deadline_s,
         )
         for index in range(command.count)

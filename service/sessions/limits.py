@@ -20,6 +20,9 @@ class Limits:
     max_completion_bytes: int = 4096
     max_stops: int = 4  # of one completion
     max_stop_bytes: int = 64
+    max_alternatives: int = 16  # at one byte: what a model's step returns
+    max_surprises: int = 64  # of one scored text
+    max_scored_values: int = 256 * 1024  # of one scored text: its bytes, times one and the alternatives at each
     known_edits: int = 256  # per session, for retries
     history_revisions: int = 1_000  # per session, for undo
     history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size

@@ -7,12 +7,19 @@ because a session is only changed between two awaits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
-from service.engine.requests import Advance, FinishReason, ModelIdentity, SuggestSpec
+from service.engine.requests import Advance, AdvanceResult, FinishReason, ModelIdentity, SuggestSpec
 from service.errors import CarouselError, Fenced, NotFound, QuotaExceeded, RevisionConflict, Unavailable
 from service.sessions.answers import Committed, PendingSuggestions
-from service.sessions.checks import check_complete, check_create, check_edit, check_list
+from service.sessions.checks import (
+    check_complete,
+    check_create,
+    check_edit,
+    check_list,
+    check_score,
+    check_score_ahead,
+    check_suggest_text,
+)
 from service.sessions.commands import (
     CompleteText,
     CreateSession,
@@ -21,9 +28,13 @@ from service.sessions.commands import (
     GetSession,
     ListSessions,
     Prompt,
+    ScoreAhead,
+    ScoredText,
+    ScoreText,
     SessionId,
     SessionView,
     Suggested,
+    SuggestText,
     Tenant,
     Units,
 )
@@ -32,7 +43,9 @@ from service.sessions.exactly_once import creation_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
+from service.sessions.prompts import Prompts
 from service.sessions.records import Checkpoint, KnownEdit, SessionKey, SessionPage
+from service.sessions.scores import ScorePlan, plan_score, score_apart, score_at, scored_text
 from service.sessions.session import FIRST_REVISION, Session
 
 _SWEPT_AT_ONCE = 256  # sessions; some milliseconds of a store's time
@@ -61,12 +74,12 @@ class Sessions:
         if not suggesters:
             raise ValueError("at least one model is needed")
         self._suggesters = dict(suggesters)
-        self._default_model = next(iter(self._suggesters))
         self._store = store
         self._new_id = new_id
         self._new_incarnation = new_incarnation
         self._limits = limits or Limits()
         self._held = HeldSessions(self._suggesters, store, self._limits)
+        self._prompts = Prompts(self._suggesters, self._limits)
 
     @property
     def models(self) -> tuple[ModelIdentity, ...]:
@@ -86,7 +99,7 @@ class Sessions:
         sessions it may, Unavailable.
         """
         check_create(command, self._limits)
-        model = self._known_model(command.model)
+        model = self._prompts.known_model(command.model)
         key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
         creation = creation_digest(model, command.text, store_text=command.store_text)
         session = None if command.id is None else await self._held.find(key)
@@ -194,26 +207,47 @@ class Sessions:
         check_complete(command, self._limits)
         seed = self._new_incarnation() & _SEED_MASK if command.seed is None else command.seed
         if isinstance(command.source, Prompt):
-            return self._complete_prompt(tenant, command.source, command, seed, deadline_s)
+            return self._prompts.complete(tenant, command.source, command, seed, deadline_s)
         session = await self._find(tenant, command.source)
         movement = session.movement()
         requests = requests_of(command, seed, session.path, movement.text, movement.kept, deadline_s)
         suggester = self._suggesters[session.model]
         return Completion(suggester.identity, seed, session.revision, suggester.complete(requests), _nothing)
 
-    def _complete_prompt(
-        self, tenant: Tenant, prompt: Prompt, command: CompleteText, seed: int, deadline_s: float | None
-    ) -> Completion:
-        """On a path of its own in the tenant's scope, so that a prompt that grows finds what was computed for it."""
-        suggester = self._suggesters[self._known_model(prompt.model)]
-        path = suggester.open_path(tenant)
-        close = partial(suggester.close_path, path)
-        try:
-            pieces = suggester.complete(requests_of(command, seed, path, prompt.data, 0, deadline_s))
-        except CarouselError:
-            close()
-            raise
-        return Completion(suggester.identity, seed, None, pieces, close)
+    async def score(self, tenant: Tenant, command: ScoreText, *, deadline_s: float | None = None) -> ScoredText:
+        """How likely every byte of a prompt or of a session's text is; edits meanwhile do not matter.
+
+        Raises InvalidArgument that names the field, NotFound for the session or the model, DeadlineExceeded,
+        Overloaded, Unavailable. Who does not await it any more stops the work.
+        """
+        check_score(command, self._limits)
+        if isinstance(command.source, Prompt):
+            return await self._prompts.score(tenant, command.source, command, deadline_s)
+        session = await self._find(tenant, command.source)
+        revision, suggester = session.revision, self._suggesters[session.model]
+        plan = plan_score(command, session.text.content, self._limits, deadline_s)
+        if plan.surprises:
+            scored, surprises = await score_apart(suggester, tenant, plan)
+        else:
+            scored, surprises = await score_at(suggester, session.path, session.movement().kept, plan), ()
+        await self._settled(session)
+        return scored_text(suggester.identity, revision, plan, scored, surprises)
+
+    async def score_ahead(self, tenant: Tenant, command: ScoreAhead, *, deadline_s: float | None = None) -> ScoredText:
+        """How likely bytes are after what is left of a session's cursor. Raises as `score` does."""
+        check_score_ahead(command, self._limits)
+        session = await self._find(tenant, command.session)
+        revision, suggester, movement = session.revision, self._suggesters[session.model], session.movement()
+        text = movement.text + command.appended
+        plan = ScorePlan(text, len(movement.text) + command.start, deadline_s=deadline_s)
+        scored = await score_at(suggester, session.path, movement.kept, plan)
+        await self._settled(session)
+        return scored_text(suggester.identity, revision, plan, scored)
+
+    async def suggest(self, tenant: Tenant, command: SuggestText, *, deadline_s: float | None = None) -> AdvanceResult:
+        """How a prompt goes on. Raises InvalidArgument that names the field, NotFound, Overloaded, Unavailable."""
+        check_suggest_text(command, self._limits)
+        return await self._prompts.suggest(tenant, command, deadline_s)
 
     async def close(self) -> None:
         """Give up every path and close the store. Called once, last."""
@@ -235,12 +269,6 @@ class Sessions:
             return QuotaExceeded(str(error), error.retry_after_s)
         retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else self._limits.retry_after_s
         return Unavailable("an edit that this depends on could not be stored: send both again", retry_after_s)
-
-    def _known_model(self, name: str | None) -> str:
-        model = self._default_model if name is None else name
-        if model not in self._suggesters:
-            raise NotFound("model", model, self._suggesters)
-        return model
 
     async def _find(self, tenant: Tenant, name: SessionId) -> Session:
         session = await self._held.find(SessionKey(tenant, name))

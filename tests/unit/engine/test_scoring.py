@@ -273,3 +273,31 @@ def test_a_score_of_a_closed_path_is_refused() -> None:
     ticket = bench.ask(Score(path, b"ab"))
     bench.run()
     assert isinstance(bench.answers[ticket][0], Unavailable)
+
+
+def test_a_path_that_moves_along_stands_at_the_end() -> None:
+    bench = Bench()
+    path = bench.path()
+    bench.ask(Score(path, LONG[:300], moves=True))
+    bench.run()
+    before = bench.model.steps
+    bench.ask(Advance(path, LONG[:300], 300))
+    bench.ask(Complete(path, LONG[:200], 200, CompleteSpec(1)))
+    bench.run()
+    assert bench.model.steps - before <= 200 % 32
+
+
+def test_a_long_text_that_is_held_is_found_in_several_ticks_and_read_no_more() -> None:
+    bench = Bench()
+    bench.ask(Score(bench.path(), LONG * 5))
+    bench.run()
+    before = bench.model.steps
+    again = bench.ask(Score(bench.path(), LONG * 5, start=5 * len(LONG) - 1))
+    typed = bench.ask(Advance(bench.path(), LONG * 5))
+    for _ in range(4):
+        bench.engine.tick()
+    assert not bench.answers[again]
+    assert not bench.answers[typed]
+    bench.run()
+    assert bench.model.steps - before <= 32
+    assert_same_bits(bench.scored(again), naive(LONG * 5, 5 * len(LONG) - 1, 0))

@@ -70,9 +70,12 @@ def running_server(target: str, metrics_url: str | None) -> Measured:
 
 @contextmanager
 def own_server(model: Path | None, flags: tuple[str, ...] = ()) -> Iterator[Measured]:
-    """`carousel serve` on free ports, ended when it is left. Raises BenchmarkError if it does not start."""
+    """`carousel serve` on free ports, ended when it is left. Raises BenchmarkError if it does not start.
+
+    Keeps sessions in memory unless the flags name a store: what is measured leaves nothing behind.
+    """
     command = ["-m", "service.cli", "serve", "--log-format", "json", "--host", "127.0.0.1"]
-    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
+    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--store", "memory:", *flags]
     if model is not None:
         command += ["--model", str(model)]
     with own_process(*command) as entry:

@@ -101,8 +101,11 @@ class GrowingTexts:
                 if pending:
                     await self._commit(tenant, view, _appended(view, "", "", pending), None, asked)
                 return Told(view.model, scored, _suggestion(view.suggestions, view.finish_reason))
-            except (RevisionConflict, Fenced, NotFound):  # somebody else has begun it, too, or ended it
+            except (RevisionConflict, Fenced):  # somebody else has begun it, too
                 continue
+            except NotFound as error:  # or ended it
+                if error.kind != "session":
+                    raise
         raise _contended(session)
 
     async def append(

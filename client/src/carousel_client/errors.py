@@ -124,8 +124,9 @@ _BY_STATUS: dict[grpc.StatusCode, type[CarouselError]] = {
     grpc.StatusCode.CANCELLED: Unavailable,
 }
 
-# How gRPC tells that a connection was cut under a call, where it has no status of its own for that.
-_CUT = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "GOAWAY")
+# How gRPC tells that a connection was cut under a call, where it has no status of its own for that. The first is what
+# grpc.aio makes of a write that failed because the call has ended: the server's own INTERNAL has our details.
+_CUT = ("Internal error from Core", "RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "GOAWAY")
 
 
 def error_of_call(failure: grpc.RpcError) -> CarouselError:

@@ -23,7 +23,7 @@ from model_export.graphs import contract, recurrent
 from model_export.isolation import check_steps_equal_chunks
 from model_export.lab.network import Network, NetworkConfig
 from model_export.parity import check_against
-from service.model.manifest import Graph, Manifest, Training
+from service.model.manifest import Graph, Manifest
 
 WEIGHTS_FILE = "weights.npz"
 _CONFIG = "config"
@@ -64,7 +64,7 @@ class _NetworkOverBytes:
         return nn.functional.log_softmax(logits, dim=-1).numpy(), dict(named)
 
 
-def save(network: Network, folder: Path, *, name: str, training: Training | None = None) -> Manifest:
+def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Manifest:
     """Export the network and keep its weights. Raises ExportError if a check fails; the folder is unchanged then."""
     if not network.stack.causal:
         raise ExportError(f"{name}: a network that knows what comes next cannot be served")
@@ -91,8 +91,8 @@ def save(network: Network, folder: Path, *, name: str, training: Training | None
             "embedding": config.embedding,
             "letters": "".join(config.symbols.entries),
             "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "made_by": made_by,
         },
-        training=training,
     )
     folders.write_folder(folder, manifest, {"fp32": folders.BuiltGraph(model, graph)})
     _save_weights(network, folder / WEIGHTS_FILE)

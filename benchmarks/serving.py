@@ -36,6 +36,7 @@ class Measured:
     target: str  # gRPC, HOST:PORT
     metrics_url: str
     own_pid: int | None = None
+    http: str | None = None  # HOST:PORT, if it is one of ours
 
     @property
     def pid(self) -> int:
@@ -102,7 +103,8 @@ def own_process(*arguments: str) -> Iterator[dict[str, Any]]:
 def measured_of(entry: dict[str, Any]) -> Measured:
     """Where a Carousel server is, from its log line that says so."""
     host = entry["host"]
-    return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics", entry["pid"])
+    metrics_url = f"http://{host}:{entry['metrics_port']}/metrics"
+    return Measured(f"{host}:{entry['grpc_port']}", metrics_url, entry["pid"], f"{host}:{entry['http_port']}")
 
 
 def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:

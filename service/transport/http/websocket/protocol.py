@@ -28,8 +28,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     _held_pong: list[bytes] | None = None
 
     def handle_ping(self) -> None:
-        """Answer, or remember to."""
+        """Answer, or remember to. Called for each ping; the first call finds the pongs of all that came with it."""
         pongs = self.conn.data_to_send()
+        if not pongs:
+            return
         if self.writable.is_set() or self.conn.state is not State.OPEN:
             self.transport.write(b"".join(pongs))
         else:

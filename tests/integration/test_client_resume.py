@@ -1,4 +1,4 @@
-"""Typing through real losses: connections that are cut, servers that are killed or drained; with threads and asyncio."""
+"""Typing through real losses: connections that are cut, servers killed or drained; with threads and with asyncio."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import log
 from typing import NewType
 
 import numpy as np
@@ -296,6 +297,20 @@ class ScoredText:
     distribution: NDArray[np.float32]
     surprises: tuple[Surprise, ...] = ()
     steps: int = 0
+
+    @property
+    def surprisal_bits(self) -> NDArray[np.float32]:
+        """What each byte would take to be told, float32 [n]: its probability's logarithm to the base of a half."""
+        return self.log_probabilities * np.float32(-1 / log(2))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The mean; 0 if nothing was scored."""
+        if not len(self.log_probabilities):
+            return 0.0
+        # A running sum, whose order is fixed, so that the last bit is the same everywhere.
+        total = float(np.cumsum(self.log_probabilities, dtype=np.float64)[-1])
+        return -total / log(2) / len(self.log_probabilities)
 
 
 @dataclass(frozen=True, slots=True)

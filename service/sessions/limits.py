@@ -14,6 +14,7 @@ class Limits:
     max_text_bytes: int = 1024 * 1024  # of a session
     max_edits: int = 1_000  # of a request
     max_inserted_bytes: int = 64 * 1024  # by a request
+    max_document_bytes: int = 4 * 1024 * 1024  # of an exported session, whose history may outgrow its text
     max_suggestions: int = 16
     max_suggestion_bytes: int = 512
     max_completions: int = 16  # of one request

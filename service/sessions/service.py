@@ -7,6 +7,7 @@ because a session is only changed between two awaits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from service.engine.requests import Advance, AdvanceResult, FinishReason, ModelIdentity, SuggestSpec
 from service.errors import CarouselError, Fenced, NotFound, QuotaExceeded, RevisionConflict, Unavailable
@@ -15,9 +16,11 @@ from service.sessions.checks import (
     check_complete,
     check_create,
     check_edit,
+    check_id,
     check_list,
     check_score,
     check_score_ahead,
+    check_set_text,
     check_suggest_text,
 )
 from service.sessions.commands import (
@@ -25,7 +28,10 @@ from service.sessions.commands import (
     CreateSession,
     DeleteSession,
     EditSession,
+    ExportSession,
+    ForkSession,
     GetSession,
+    ImportSession,
     ListSessions,
     Prompt,
     ScoreAhead,
@@ -33,13 +39,15 @@ from service.sessions.commands import (
     ScoreText,
     SessionId,
     SessionView,
+    SetText,
     Suggested,
     SuggestText,
     Tenant,
     Units,
 )
 from service.sessions.completions import Completion, requests_of
-from service.sessions.exactly_once import creation_digest
+from service.sessions.documents import read_document, write_document
+from service.sessions.exactly_once import creation_digest, fork_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
@@ -124,14 +132,19 @@ class Sessions:
         view = self._view(session, command.units)
         return await Committed(view, owed=self._advance(session, command.suggest, deadline_s)).answer()
 
-    async def commit(self, tenant: Tenant, command: EditSession, *, deadline_s: float | None = None) -> Committed:
+    async def commit(
+        self, tenant: Tenant, command: EditSession | SetText, *, deadline_s: float | None = None
+    ) -> Committed:
         """Apply the edits, all or none, and tell the engine; what is returned is committed in the store.
 
         Edits of one session that are committed without awaiting the earlier ones take effect in call order.
         Raises InvalidArgument that names the field, NotFound, RevisionConflict, Fenced, QuotaExceeded, Unavailable;
         nothing was applied then, save that after Unavailable only a retry with the same edit id can tell.
         """
-        check_edit(command, self._limits)
+        if isinstance(command, SetText):
+            check_set_text(command, self._limits)
+        else:
+            check_edit(command, self._limits)
         session = await self._find(tenant, command.session)
         plan = session.plan(command, self._new_id)
         if plan is None:
@@ -167,6 +180,11 @@ class Sessions:
         committed = await self.commit(tenant, command, deadline_s=deadline_s)
         return await committed.answer()
 
+    async def set_text(self, tenant: Tenant, command: SetText, *, deadline_s: float | None = None) -> SessionView:
+        """Make a text the session's text, as one edit; then await the suggestions. Raises as `commit` does."""
+        committed = await self.commit(tenant, command, deadline_s=deadline_s)
+        return await committed.answer()
+
     async def get(self, tenant: Tenant, command: GetSession) -> SessionView:
         """The session as it is. Raises NotFound, Overloaded, Unavailable."""
         session = await self._find(tenant, command.session)
@@ -183,6 +201,62 @@ class Sessions:
         finally:
             session.writing -= 1
             self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
+
+    async def fork(self, tenant: Tenant, command: ForkSession) -> SessionView:
+        """A new session with the text, cursor and history of another, or the existing one if it was forked so before.
+
+        It is at the revision that it was taken from. What makes retries safe is not copied: an edit was made in one
+        session. Raises InvalidArgument (`id`, `revision`), NotFound, RevisionConflict if the id is taken by a session
+        that is no such fork, Overloaded, QuotaExceeded, Unavailable.
+        """
+        check_id(command)
+        key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
+        creation = fork_digest(command)
+        forked = None if command.id is None else await self._held.find(key)
+        if forked is None:
+            source = await self._find(tenant, command.session)
+            checkpoint = source.checkpoint_at(source.revision if command.revision is None else command.revision)
+            await self._settled(source)
+            forked = await self._held.begin(
+                key, replace(checkpoint, incarnation=self._new_incarnation(), creation=creation)
+            )
+        if forked.creation != creation:
+            raise RevisionConflict(
+                f"session {key.id!r} exists and is no fork of that session and revision: choose another id",
+                forked.revision,
+            )
+        return await self._begun(forked, command.units)
+
+    async def export(self, tenant: Tenant, command: ExportSession) -> bytes:
+        """A session as a document (`documents`). Raises NotFound, Overloaded, Unavailable."""
+        session = await self._find(tenant, command.session)
+        checkpoint = session.checkpoint()
+        await self._settled(session)
+        return write_document(session.key.id, self._suggesters[session.model].identity, checkpoint)
+
+    async def import_(self, tenant: Tenant, command: ImportSession) -> SessionView:
+        """The session of a document, or the existing one that has grown out of it.
+
+        Raises InvalidArgument that names the place in the document, NotFound for its model, RevisionConflict if the id
+        is taken by another session, or by one that was like the document too long ago to tell, Overloaded,
+        QuotaExceeded, Unavailable.
+        """
+        check_id(command)
+        document, named = read_document(command.document, self._limits)
+        if command.id is None:
+            check_id(replace(command, id=document.id))
+        model = self._prompts.known_model(command.model or named)
+        key = SessionKey(tenant, command.id or document.id)
+        session = await self._held.find(key)
+        if session is None:
+            checkpoint = replace(document.checkpoint, incarnation=self._new_incarnation(), model=model)
+            session = await self._held.begin(key, checkpoint)
+        if not session.was(document.checkpoint):
+            raise RevisionConflict(
+                f"session {key.id!r} exists and has not grown out of this document: choose another id",
+                session.revision,
+            )
+        return await self._begun(session, command.units)
 
     async def page(self, tenant: Tenant, command: ListSessions) -> SessionPage:
         """The tenant's sessions, those at rest and parked included. Raises InvalidArgument (`limit`), Unavailable."""
@@ -253,6 +327,13 @@ class Sessions:
         """Give up every path and close the store. Called once, last."""
         self._held.let_go_all()
         await self._store.close()
+
+    async def _begun(self, session: Session, units: Units) -> SessionView:
+        """Let the engine read it, and answer."""
+        self._advance(session, None, None)
+        view = self._view(session, units)
+        await self._settled(session)
+        return view
 
     async def _settled(self, session: Session) -> None:
         """Wait until the revision that is about to be answered is in the store: an answer acknowledges it.

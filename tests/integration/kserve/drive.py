@@ -1,4 +1,4 @@
-"""Triton's own client, in every form that it has, told by lines of JSON what to call. Runs in an environment of its own.
+"""Triton's own client, in every form that it has, told by lines of JSON what to call; in an environment of its own.
 
 `python drive.py HTTP_URL GRPC_URL`: a question a line, an answer a line. Nothing of this repository is imported.
 """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, JsonValue, RootModel, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from service.transport.http.models import Body
+from service.transport.http.strict_json import read_json
 
+M = TypeVar("M", bound=BaseModel)
 Parameter = bool | int | float | str
 Size = Annotated[int, Field(ge=0)]
 
@@ -70,6 +73,23 @@ class IndexBody(Body):
     """Which models to list."""
 
     ready: bool = False
+
+
+class SettingsBody(RootModel[dict[str, JsonValue]]):
+    """Settings that are to be changed: none can be."""
+
+
+def read_body(kind: type[M], body: bytes) -> M:
+    """A body of JSON, whatever media type it came under: the protocol's clients name none.
+
+    Raises InvalidArgument for what is no JSON, RequestValidationError for JSON of another form.
+    """
+    try:
+        return kind.model_validate(read_json(body))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
+        ) from error
 
 
 class AnswerParameters(BaseModel):

@@ -57,6 +57,12 @@ ANSWER_EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
+def optional_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """What a route says of a body that it reads by itself, and that may be left out."""
+    content = {"application/json": {"schema": inlined(model), "example": example}}
+    return {"requestBody": {"required": False, "content": content}}
+
+
 def inlined(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a body, with what it refers to written out in its place."""
     schema = model.model_json_schema()

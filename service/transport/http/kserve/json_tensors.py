@@ -6,12 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-
 from service.errors import InvalidArgument
-from service.transport.http.kserve.bodies import InferBody, InputBody
-from service.transport.http.strict_json import read_json
+from service.transport.http.kserve.bodies import InferBody, InputBody, read_body
 from service.transport.kserve.inference import InferAnswer, InferRequest
 from service.transport.kserve.refusals import InferRefusals, Malformed, no_region
 from service.transport.kserve.rows import check_declared
@@ -39,7 +35,7 @@ def read_request(model: str, version: str, body: bytes, header_length: str | Non
     Raises InvalidArgument, or RequestValidationError for JSON of another form.
     """
     header, binary = _halves(body, header_length)
-    asked = _read_header(header)
+    asked = read_body(InferBody, header)
     refusals = InferRefusals(model, asked.id)
     parameters = dict(asked.parameters)
     binary_output = parameters.pop(_BINARY_OUTPUT, False)
@@ -97,15 +93,6 @@ def _halves(body: bytes, header_length: str | None) -> tuple[bytes, bytes | None
             f"inference header size should be in range (0, {len(body)}), got: {length}",
         )
     return body[:length], body[length:]
-
-
-def _read_header(header: bytes) -> InferBody:
-    try:
-        return InferBody.model_validate(read_json(header))
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
-        ) from error
 
 
 def _inputs(inputs: Sequence[InputBody], binary: bytes | None, refusals: InferRefusals) -> Iterable[Tensor]:

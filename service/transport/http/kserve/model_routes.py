@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Request, Response
 
-from service.transport.http.kserve.bodies import IndexBody, IndexedModel, ModelMetadata, Statistics
+from service.transport.http.kserve.bodies import IndexBody, IndexedModel, ModelMetadata, Statistics, read_body
+from service.transport.http.kserve.documentation import optional_body
 from service.transport.http.kserve.errors import REFUSALS, KserveError
 from service.transport.kserve import metadata
 from service.transport.kserve.late import LateInference
@@ -46,9 +47,15 @@ def model_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     async def model_statistics(model: str, version: str = "") -> Statistics:
         return Statistics.model_construct(model_stats=inference.here.statistics(model, version))
 
-    @router.post("/repository/index", name="RepositoryIndex", summary="The models of this server")
-    async def repository_index(body: Annotated[IndexBody | None, Body()] = None) -> list[IndexedModel]:
-        del body  # all of them are ready once the server answers
+    @router.post(
+        "/repository/index",
+        name="RepositoryIndex",
+        summary="The models of this server",
+        openapi_extra=optional_body(IndexBody, {"ready": True}),
+    )
+    async def repository_index(request: Request) -> list[IndexedModel]:
+        if body := await request.body():
+            read_body(IndexBody, body)  # all of them are ready once the server answers
         return [IndexedModel(**model) for model in metadata.repository_index(inference.here.models)]
 
     @router.post(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Request, Response
 
-from service.transport.http.kserve.bodies import ServerMetadata
+from service.transport.http.kserve.bodies import ServerMetadata, SettingsBody, read_body
+from service.transport.http.kserve.documentation import optional_body
 from service.transport.http.kserve.errors import REFUSALS
 from service.transport.kserve import metadata
 from service.transport.kserve.late import LateInference
@@ -21,13 +23,13 @@ from service.transport.kserve.refusals import (
 from service.transport.kserve.settings import log_settings, refuse_log_settings, refuse_trace_settings
 from service.transport.lifecycle import Lifecycle
 
-Settings = Annotated[dict[str, Any] | None, Body()]
 Memory = Literal["system", "cuda"]
 
 
 def server_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS)
+    updated: dict[str, Any] = {"openapi_extra": optional_body(SettingsBody, {})}
 
     @router.get("", name="ServerMetadata", summary="What this server is, and which extensions it has")
     async def server_metadata() -> ServerMetadata:
@@ -47,9 +49,9 @@ def server_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     async def logging() -> dict[str, bool | int | str]:
         return dict(log_settings())
 
-    @router.post("/logging", name="UpdateLogSettings", summary="The same; a change is refused")
-    async def update_logging(settings: Settings = None) -> dict[str, bool | int | str]:
-        refuse_log_settings(settings or ())
+    @router.post("/logging", name="UpdateLogSettings", summary="The same; a change is refused", **updated)
+    async def update_logging(request: Request) -> dict[str, bool | int | str]:
+        refuse_log_settings(await _settings(request))
         return dict(log_settings())
 
     @router.get("/trace/setting", name="TraceSetting", summary="What is traced: nothing")
@@ -57,11 +59,13 @@ def server_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     async def trace(model: str = "") -> dict[str, Any]:
         return traced(model)
 
-    @router.post("/trace/setting", name="UpdateTraceSetting", summary="The same; a change is refused")
-    @router.post("/models/{model}/trace/setting", name="UpdateModelTraceSetting", summary="The same of a model")
-    async def update_trace(model: str = "", settings: Settings = None) -> dict[str, Any]:
+    @router.post("/trace/setting", name="UpdateTraceSetting", summary="The same; a change is refused", **updated)
+    @router.post(
+        "/models/{model}/trace/setting", name="UpdateModelTraceSetting", summary="The same of a model", **updated
+    )
+    async def update_trace(request: Request, model: str = "") -> dict[str, Any]:
         answer = traced(model)
-        refuse_trace_settings(settings or ())
+        refuse_trace_settings(await _settings(request))
         return answer
 
     def traced(model: str) -> dict[str, Any]:
@@ -94,3 +98,9 @@ def server_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
         return Response()
 
     return router
+
+
+async def _settings(request: Request) -> Mapping[str, Any]:
+    """What is to be changed; nothing if there is no body."""
+    body = await request.body()
+    return read_body(SettingsBody, body).root if body else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,13 @@ import pytest_asyncio
 
 from service.sessions.keeping import Keeping
 from service.sessions.ports import Store
-from tests.contract.making import STORES, Made, made_store
+from tests.contract.making import STORES, Made, SharedValkey, made_store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _valkey_ends() -> Iterator[None]:
+    yield
+    SharedValkey.end()
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from service.sessions.keeping import Keeping
 from service.sessions.ports import Store
 from service.sessions.stores.memory import MemoryStore
 from service.sessions.stores.sqlite import SqliteStore
+from service.sessions.stores.valkey import ValkeyStore
+from tests.contract.valkey_server import DATABASES, ValkeyServer
 
 
 @dataclass
@@ -44,7 +48,38 @@ async def _sqlite(folder: Path, made: Made, keeping: Keeping) -> AsyncIterator[S
     await store.close()
 
 
-STORES: dict[str, Making] = {"memory": _memory, "sqlite": _sqlite}
+class SharedValkey:
+    """One server for all tests, started by the first that wants it; every folder has a database of its own there."""
+
+    server: ValkeyServer | None = None
+    databases: ClassVar[dict[Path, int]] = {}
+
+    @classmethod
+    def url(cls, folder: Path) -> str:
+        """Of the database of that folder, which is empty when the folder is first named."""
+        if cls.server is None:
+            cls.server = ValkeyServer(Path(tempfile.mkdtemp(prefix="carousel-valkey-"))).start()
+        if folder not in cls.databases:
+            cls.databases[folder] = len(cls.databases) % DATABASES
+            cls.server.ask("FLUSHDB", database=cls.databases[folder])
+        return cls.server.url(cls.databases[folder])
+
+    @classmethod
+    def end(cls) -> None:
+        if cls.server is not None:
+            cls.server.kill()
+            cls.server = None
+
+
+@asynccontextmanager
+async def _valkey(folder: Path, made: Made, keeping: Keeping) -> AsyncIterator[Store]:
+    made.tells_what_is_swept = made.counts_every_edit = False
+    store = ValkeyStore(SharedValkey.url(folder), keeping=keeping, clock=lambda: made.now_s, timeout_s=20)
+    yield store
+    await store.close()
+
+
+STORES: dict[str, Making] = {"memory": _memory, "sqlite": _sqlite, "valkey": _valkey}
 
 
 @asynccontextmanager

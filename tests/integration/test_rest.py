@@ -294,6 +294,8 @@ async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without
 
 
 class BrokenSessions:
+    max_document_bytes = 0
+
     async def create(self, *_: object, **__: object) -> None:
         raise RuntimeError("the cause")
 

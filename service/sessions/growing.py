@@ -42,9 +42,13 @@ _RETRY_AFTER_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be told of the text with the piece in it. deadline_s: on the engine's clock."""
+    """What is to be told of the text with the piece in it.
+
+    score: what comes next, and with `likelihood` how likely the piece itself is.  deadline_s: on the engine's clock.
+    """
 
     score: bool = True
+    likelihood: bool = True
     suggest: SuggestSpec | None = None
     deadline_s: float | None = None
 
@@ -59,7 +63,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """What was asked for. scored: of the piece, and of what comes after it.  suggestion: None inside a character."""
+    """What was asked for. scored: of what comes after the piece, and of the piece.  suggestion: None in a character."""
 
     model: ModelIdentity
     scored: ScoredText | None = None
@@ -119,13 +123,17 @@ class GrowingTexts:
             found = await self._find(tenant, session)
             if found is None:
                 return None
+            if len(piece) > self._sessions.limits.max_inserted_bytes:
+                most = self._sessions.limits.max_inserted_bytes
+                raise InvalidArgument("text", f"{len(piece)} bytes are more than {most}: send them in several pieces")
             view, before = found
             if whole and before:
                 raise InvalidArgument(
                     "text", f"the text ends inside a character, after {before!r}: send its last bytes"
                 )
             text, after = whole_characters(before + piece)
-            scored = await self._score(tenant, ScoreAhead(session, before + piece, start=len(before)), asked)
+            start = len(before) + (0 if asked.likelihood else len(piece))
+            scored = await self._score(tenant, ScoreAhead(session, before + piece, start), asked)
             if scored is not None and scored.revision != view.revision:
                 continue
             suggest = None if after else asked.suggest
@@ -152,7 +160,8 @@ class GrowingTexts:
         if not asked.score:
             return None
         if isinstance(what, Prompt):
-            return await self._sessions.score(tenant, ScoreText(what), deadline_s=asked.deadline_s)
+            command = ScoreText(what, start=0 if asked.likelihood else len(what.data))
+            return await self._sessions.score(tenant, command, deadline_s=asked.deadline_s)
         return await self._sessions.score_ahead(tenant, what, deadline_s=asked.deadline_s)
 
     async def _commit(

@@ -100,6 +100,11 @@ class Sessions:
         return self._limits.max_document_bytes
 
     @property
+    def limits(self) -> Limits:
+        """How large sessions and requests may be."""
+        return self._limits
+
+    @property
     def held(self) -> int:
         """How many sessions this process holds in memory."""
         return len(self._held)

@@ -18,6 +18,7 @@ from service.sessions.growing import Asked, GrowingTexts, Told
 from service.sessions.service import Sessions
 from service.transport.kserve import metadata
 from service.transport.kserve.answering import ANSWERED_BY_SCORE, outputs_of
+from service.transport.kserve.metadata import LOG_LIKELIHOOD
 from service.transport.kserve.parameters import InSequence, Options, Parameters, read_options
 from service.transport.kserve.refusals import InferRefusals, TimedOut, no_statistics, unknown_model
 from service.transport.kserve.rows import Rows, read_rows
@@ -136,6 +137,7 @@ class Inference:
         timeout_s = None if options.timeout_us is None else self._clock() + options.timeout_us / 1e6
         asked = Asked(
             score=bool(wanted & ANSWERED_BY_SCORE),
+            likelihood=LOG_LIKELIHOOD in wanted,
             suggest=options.suggest if wanted - ANSWERED_BY_SCORE else None,
             deadline_s=min((at for at in (timeout_s, deadline_s) if at is not None), default=None),
         )
@@ -203,6 +205,8 @@ def _named(error: InvalidArgument, rows: Rows) -> InvalidArgument:
 _FIELDS: Mapping[str, str | None] = {
     "text": None,
     "prompt": None,
+    "start": None,
+    "appended": None,
     "edits[0].insert": None,
     "edits[0].replace.text": None,
     "suggest.max_bytes": "parameters.max_bytes",

@@ -13,6 +13,7 @@ from carousel_client.aio_completion import AsyncCompletion
 from carousel_client.aio_typing_stream import AsyncTypingStream
 from carousel_client.answers import (
     Acknowledged,
+    Alternatives,
     Answer,
     Disconnected,
     Event,
@@ -53,7 +54,9 @@ from carousel_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from carousel_client.opening import SessionSummary
 from carousel_client.retries import RetryPolicy
+from carousel_client.scores import Score, Surprise
 from carousel_client.typing_stream import TypingStream
 
 __version__ = "0.1.0"
@@ -61,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Accept",
     "Acknowledged",
+    "Alternatives",
     "Answer",
     "AsyncClient",
     "AsyncCompletion",
@@ -92,11 +96,14 @@ __all__ = [
     "Replace",
     "RetryPolicy",
     "RevisionConflict",
+    "Score",
     "Session",
+    "SessionSummary",
     "Stop",
     "SuggestOptions",
     "Suggested",
     "Suggestion",
+    "Surprise",
     "TypingStream",
     "Unauthenticated",
     "Unavailable",

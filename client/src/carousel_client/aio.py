@@ -27,9 +27,11 @@ from carousel_client.errors import CarouselError, error_of_call
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.generated.carousel.v1 import autocomplete_pb2_grpc as pb_grpc
 from carousel_client.messages import Call, complete_request
+from carousel_client.opening import SessionSummary, attaching, creating, export_call, forking, importing, list_call
 from carousel_client.resuming import Resumption
 from carousel_client.retries import Attempts, RetryPolicy
-from carousel_client.session_state import SessionMethods, SessionState, Steps, attaching, creating
+from carousel_client.scores import Score, score_call, score_session_call
+from carousel_client.session_state import SessionMethods, SessionState, Steps, once
 
 A = TypeVar("A")
 
@@ -74,9 +76,10 @@ class AsyncClient:
         model: str | None = None,
         units: Units = Units.CODEPOINT,
         recreate: bool = False,
+        store_text: bool = True,
     ) -> AsyncIterator[AsyncSession]:
         """A session with this text, created on entering and deleted on leaving. See Client.session."""
-        session = await self.create(text, id=id, model=model, units=units, recreate=recreate)
+        session = await self.create(text, id=id, model=model, units=units, recreate=recreate, store_text=store_text)
         try:
             yield session
         except BaseException as error:
@@ -95,9 +98,11 @@ class AsyncClient:
         model: str | None = None,
         units: Units = Units.CODEPOINT,
         recreate: bool = False,
+        store_text: bool = True,
     ) -> AsyncSession:
         """Create a session that stays until it is closed. See Client.session."""
-        return AsyncSession(self, await self.run(creating(id, text, model, units, recreate=recreate)))
+        steps = creating(id, text, model, units, recreate=recreate, store_text=store_text)
+        return AsyncSession(self, await self.run(steps))
 
     async def attach(
         self,
@@ -108,6 +113,52 @@ class AsyncClient:
     ) -> AsyncSession:
         """An existing session, as it stands now. Raises NotFound. See Client.session for `recreate`."""
         return AsyncSession(self, await self.run(attaching(id, units, recreate=recreate)))
+
+    async def import_session(
+        self,
+        document: bytes,
+        *,
+        id: str | None = None,  # noqa: A002  the protocol's word for it
+        model: str | None = None,
+        units: Units = Units.CODEPOINT,
+        recreate: bool = False,
+    ) -> AsyncSession:
+        """A session from what `AsyncSession.export` gave, here or elsewhere, at its revision and with its history.
+
+        Its id and model are those of then unless others are given. Raises InvalidArgument for another document.
+        """
+        return AsyncSession(self, await self.run(importing(document, id, model, units, recreate=recreate)))
+
+    async def sessions(self, *, part: int = 100) -> AsyncIterator[SessionSummary]:
+        """The sessions of this caller, by id; asked for in parts of so many (1 to 1000)."""
+        after = ""
+        while True:
+            told = await self.run(once(list_call(after, part)))
+            for one in told.sessions:
+                yield one
+            if not told.after:
+                return
+            after = told.after
+
+    async def score(
+        self,
+        text: str | bytes,
+        *,
+        start: int = 0,
+        top: int = 0,
+        surprises: int | None = None,
+        units: Units = Units.CODEPOINT,
+        model: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Score:
+        """How likely a text is, byte by byte, and where the model expected something else.
+
+        start: what is before it is only read.  top: so many of the likeliest bytes at each place, 0 to 16.
+        surprises: so many places, 0 to 64; 10 unless asked otherwise. Bytes need not be whole characters; `start` and
+        offsets count bytes then.
+        """
+        call = score_call(text, start=start, top=top, surprises=surprises, units=units, model=model)
+        return await self.run(once(call), timeout_s=timeout_s)
 
     def complete(
         self,
@@ -189,6 +240,30 @@ class AsyncSession(SessionMethods[Awaitable[Answer]]):
     ) -> Answer:
         """See SessionMethods.edit."""
         return await self._client.run(self._state.editing(edits, suggest, edit_id), timeout_s=timeout_s)
+
+    async def score(
+        self, *, start: int = 0, top: int = 0, surprises: int | None = None, timeout_s: float | None = None
+    ) -> Score:
+        """How likely the text is; nothing changes. See Client.score."""
+        state = self._state
+        call = score_session_call(state.id, start=start, top=top, surprises=surprises, units=state.units)
+        return await self._client.run(state.about(lambda: call), timeout_s=timeout_s)
+
+    async def fork(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002  the protocol's word for it
+        revision: int | None = None,
+    ) -> AsyncSession:
+        """Another session of this text and history, at its newest revision or at one that can still be undone to.
+
+        It lives on by itself: close it, too.
+        """
+        return AsyncSession(self._client, await self._client.run(forking(self._state, id, revision)))
+
+    async def export(self) -> bytes:
+        """The session as a document that `Client.import_session` takes, on any server."""
+        return await self._client.run(self._state.about(lambda: export_call(self.id)))
 
     def complete(self, options: CompleteOptions | None = None, *, timeout_s: float | None = None) -> AsyncCompletion:
         """Go on from the cursor; nothing changes. An edit of the session ends it as superseded. See Client.complete."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 # A client that lost its server looks for it again quickly: gRPC's own first wait is a second, which no typist has.
 # Pings notice a dead connection under an idle stream; the server allows one every ten seconds.
+# A score has some bytes for each byte of a text, and more with alternatives: gRPC's own limit of 4 MiB is too little.
 CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", 256 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),

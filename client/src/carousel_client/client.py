@@ -24,9 +24,11 @@ from carousel_client.errors import CarouselError, error_of_call
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.generated.carousel.v1 import autocomplete_pb2_grpc as pb_grpc
 from carousel_client.messages import Call, complete_request
+from carousel_client.opening import SessionSummary, attaching, creating, export_call, forking, importing, list_call
 from carousel_client.resuming import Resumption
 from carousel_client.retries import Attempts, RetryPolicy
-from carousel_client.session_state import SessionMethods, SessionState, Steps, attaching, creating
+from carousel_client.scores import Score, score_call, score_session_call
+from carousel_client.session_state import SessionMethods, SessionState, Steps, once
 from carousel_client.typing_stream import StreamCall, TypingStream
 
 A = TypeVar("A")
@@ -76,14 +78,16 @@ class Client:
         model: str | None = None,
         units: Units = Units.CODEPOINT,
         recreate: bool = False,
+        store_text: bool = True,
     ) -> Session:
         """Create a session with this text, the cursor at its end. As a context manager it is deleted at the end.
 
         With an `id` that exists, and the same text, it is the existing session.
         `recreate`: should the server forget the session (its store did not outlive it), it is made anew from what it
         held by all this client knows; else that is NotFound.
+        `store_text`: False has nothing of it written anywhere; it is lost with the server's process.
         """
-        return Session(self, self.run(creating(id, text, model, units, recreate=recreate)))
+        return Session(self, self.run(creating(id, text, model, units, recreate=recreate, store_text=store_text)))
 
     def attach(
         self,
@@ -94,6 +98,51 @@ class Client:
     ) -> Session:
         """An existing session, as it stands now. Raises NotFound. See `session` for `recreate`."""
         return Session(self, self.run(attaching(id, units, recreate=recreate)))
+
+    def import_session(
+        self,
+        document: bytes,
+        *,
+        id: str | None = None,  # noqa: A002  the protocol's word for it
+        model: str | None = None,
+        units: Units = Units.CODEPOINT,
+        recreate: bool = False,
+    ) -> Session:
+        """A session from what `Session.export` gave, here or elsewhere, at its revision and with its history.
+
+        Its id and model are those of then unless others are given. Raises InvalidArgument for another document.
+        """
+        return Session(self, self.run(importing(document, id, model, units, recreate=recreate)))
+
+    def sessions(self, *, part: int = 100) -> Iterator[SessionSummary]:
+        """The sessions of this caller, by id; asked for in parts of so many (1 to 1000)."""
+        after = ""
+        while True:
+            told = self.run(once(list_call(after, part)))
+            yield from told.sessions
+            if not told.after:
+                return
+            after = told.after
+
+    def score(
+        self,
+        text: str | bytes,
+        *,
+        start: int = 0,
+        top: int = 0,
+        surprises: int | None = None,
+        units: Units = Units.CODEPOINT,
+        model: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Score:
+        """How likely a text is, byte by byte, and where the model expected something else.
+
+        start: what is before it is only read.  top: so many of the likeliest bytes at each place, 0 to 16.
+        surprises: so many places, 0 to 64; 10 unless asked otherwise. Bytes need not be whole characters; `start` and
+        offsets count bytes then.
+        """
+        call = score_call(text, start=start, top=top, surprises=surprises, units=units, model=model)
+        return self.run(once(call), timeout_s=timeout_s)
 
     def complete(
         self,
@@ -192,6 +241,30 @@ class Session(SessionMethods[Answer]):
     ) -> Answer:
         """See SessionMethods.edit."""
         return self._client.run(self._state.editing(edits, suggest, edit_id), timeout_s=timeout_s)
+
+    def score(
+        self, *, start: int = 0, top: int = 0, surprises: int | None = None, timeout_s: float | None = None
+    ) -> Score:
+        """How likely the text is; nothing changes. See Client.score."""
+        state = self._state
+        call = score_session_call(state.id, start=start, top=top, surprises=surprises, units=state.units)
+        return self._client.run(state.about(lambda: call), timeout_s=timeout_s)
+
+    def fork(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002  the protocol's word for it
+        revision: int | None = None,
+    ) -> Session:
+        """Another session of this text and history, at its newest revision or at one that can still be undone to.
+
+        It lives on by itself: close it, too.
+        """
+        return Session(self._client, self._client.run(forking(self._state, id, revision)))
+
+    def export(self) -> bytes:
+        """The session as a document that `Client.import_session` takes, on any server."""
+        return self._client.run(self._state.about(lambda: export_call(self.id)))
 
     def complete(self, options: CompleteOptions | None = None, *, timeout_s: float | None = None) -> Completion:
         """Go on from the cursor; nothing changes. An edit of the session ends it as superseded. See Client.complete."""

@@ -31,7 +31,9 @@ EditAnswer = TypeVar("EditAnswer")
 Steps = Generator[Call[Any], Any, A]
 """What takes several calls: yields each, is sent its answer or thrown its CarouselError, and returns the outcome."""
 
-_FIRST_REVISION = 1
+FIRST_REVISION = 1
+"""Of a session that was just created."""
+
 _ACCEPTED_FIELD = "edits[0].accept.suggestion"
 
 
@@ -42,11 +44,11 @@ class SessionState:
     Not thread-safe: a session belongs to one thread, or to a stream that guards it.
     """
 
-    def __init__(self, answer: Answer, units: Units, text: str | None = None) -> None:
+    def __init__(self, answer: Answer, units: Units, text: str | None = None, *, store_text: bool = True) -> None:
         self.id, self.model, self.units = answer.session_id, answer.model, units
         self.revision, self.length, self.cursor = answer.revision, answer.length, answer.cursor
         self.mirror: TextMirror | None = None
-        self._recreates = text is not None
+        self.recreates, self._store_text = text is not None, store_text
         self._id_prefix = secrets.token_hex(8)
         self._edits_named = itertools.count(1)
         self._offered: dict[str, str] = {}
@@ -73,7 +75,7 @@ class SessionState:
 
     def read_as(self, answer: Answer, text: str) -> None:
         """The session stands where `answer` says, and its text was read."""
-        self.mirror = TextMirror(text, answer.cursor, answer.revision, self.units) if self._recreates else None
+        self.mirror = TextMirror(text, answer.cursor, answer.revision, self.units) if self.recreates else None
         self.take(answer)
 
     def offer(self, revision: int, suggestions: Sequence[Suggestion]) -> None:
@@ -152,10 +154,12 @@ class SessionState:
         if self.mirror is None:
             raise NotFound("the session's text is not known here", kind="session")
         cursor = None if self.mirror.at_end else self.mirror.cursor
-        answer: Answer = yield create_call(self.id, self.mirror.text, self.model.name, self.units, None)
-        self.mirror.restart(_FIRST_REVISION)
+        answer: Answer = yield create_call(
+            self.id, self.mirror.text, self.model.name, self.units, store_text=self._store_text
+        )
+        self.mirror.restart(FIRST_REVISION)
         if cursor is None:
-            if answer.revision != _FIRST_REVISION:
+            if answer.revision != FIRST_REVISION:
                 raise RevisionConflict(
                     "another client has made the session anew and edited it", current=answer.revision
                 )
@@ -164,7 +168,7 @@ class SessionState:
             # Always the same request: if its answer was lost, it is recalled; if another client was here, refused.
             move = [MoveCursor(cursor)]
             edit_id = f"{self._id_prefix}-cursor-{cursor}"
-            answer = yield edit_call(self.id, _FIRST_REVISION, edit_id, move, self.units, None)
+            answer = yield edit_call(self.id, FIRST_REVISION, edit_id, move, self.units, None)
             self.take(answer, move)
 
     def _edit(self, edits: Sequence[Edit], suggest: SuggestOptions | None, edit_id: str) -> Call[Answer]:
@@ -184,20 +188,10 @@ class SessionState:
                 self.mirror = None
 
 
-def creating(id_: str | None, text: str, model: str | None, units: Units, *, recreate: bool) -> Steps[SessionState]:
-    """Create a session, or find the one that was created with this id, text and model."""
-    answer: Answer = yield create_call(id_ or secrets.token_hex(16), text, model, units, None)
-    if not recreate:
-        return SessionState(answer, units)
-    if answer.revision != _FIRST_REVISION:  # it was edited since: its text is another one
-        return (yield from attaching(answer.session_id, units, recreate=True))
-    return SessionState(answer, units, text)
-
-
-def attaching(id_: str, units: Units, *, recreate: bool) -> Steps[SessionState]:
-    """An existing session; its text is read only if it may have to be made anew."""
-    answer, text = yield get_call(id_, units, include_text=recreate)
-    return SessionState(answer, units, text if recreate else None)
+def once(call: Call[A]) -> Steps[A]:
+    """Steps of one call."""
+    answer: A = yield call
+    return answer
 
 
 class SessionMethods(ABC, Generic[EditAnswer]):

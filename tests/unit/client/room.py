@@ -13,8 +13,9 @@ from carousel_client.conversation import Conversation
 from carousel_client.errors import error_of_status
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
 from carousel_client.messages import Call
+from carousel_client.opening import creating
 from carousel_client.resuming import Resumption
-from carousel_client.session_state import SessionState, Steps, creating
+from carousel_client.session_state import SessionState, Steps
 from service.errors import CarouselError as Refusal
 from service.sessions.ports import Store
 from service.sessions.stores.memory import MemoryStore
@@ -99,7 +100,7 @@ class Line:
         self, server: ServerRoom, text: str, *, recreate: bool = False, units: Units = Units.CODEPOINT
     ) -> None:
         self.server = server
-        self.session: SessionState = server.run(creating("s", text, None, units, recreate=recreate))
+        self.session: SessionState = server.run(creating("s", text, None, units, recreate=recreate, store_text=True))
         patient = Resumption(RetryPolicy(), 1e9, lambda: 0.0)
         self.talk = Conversation(self.session, 64, patient)
         self.going: deque[pb.TypeRequest] = deque()

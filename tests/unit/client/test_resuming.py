@@ -33,8 +33,8 @@ from carousel_client import (
 )
 from carousel_client.conversation import Conversation
 from carousel_client.generated.carousel.v1 import autocomplete_pb2 as pb
+from carousel_client.opening import attaching, creating
 from carousel_client.resuming import Resumption
-from carousel_client.session_state import attaching, creating
 from carousel_client.text_mirror import CannotFollow, TextMirror
 from service.errors import CarouselError as Refusal
 from service.errors import Fenced as TakenOver
@@ -251,7 +251,7 @@ def test_one_that_somebody_else_has_made_anew_and_edited_is_a_conflict() -> None
 
 def test_what_is_forgotten_between_two_calls_is_made_anew_for_reading_and_for_editing() -> None:
     server = ServerRoom()
-    session = server.run(creating("s", "ab", None, Units.CODEPOINT, recreate=True))
+    session = server.run(creating("s", "ab", None, Units.CODEPOINT, recreate=True, store_text=True))
     server.run(session.editing([MoveCursor(1)], None, None))
     server.restart(forgetting=True)
     server.run(session.editing([Insert("x"), UndoTo(1)], None, None))
@@ -266,7 +266,7 @@ def test_what_is_forgotten_between_two_calls_is_made_anew_for_reading_and_for_ed
 
 def test_a_suggestion_that_a_restarted_server_has_forgotten_is_inserted() -> None:
     server = ServerRoom()
-    session = server.run(creating("s", "say hello", None, Units.CODEPOINT, recreate=False))
+    session = server.run(creating("s", "say hello", None, Units.CODEPOINT, recreate=False, store_text=True))
     answer = server.run(session.editing([], ASK, None))
     server.restart()
     server.run(session.editing([Accept(answer.suggestions[0].id, 2), Insert("!")], None, None))
@@ -343,7 +343,7 @@ def test_a_stream_that_the_server_ends_is_taken_up_again_unless_it_was_finished(
 
 @pytest.mark.parametrize("most", [0, 257])
 def test_more_edits_than_a_server_knows_again_may_not_be_unanswered(most: int) -> None:
-    session = ServerRoom().run(creating("s", "", None, Units.CODEPOINT, recreate=False))
+    session = ServerRoom().run(creating("s", "", None, Units.CODEPOINT, recreate=False, store_text=True))
     with pytest.raises(InvalidArgument, match=r"1\.\.256"):
         Conversation(session, most, Resumption(RetryPolicy(), 1, Clock()))
 

@@ -33,7 +33,7 @@ from service.sessions.records import (
 from service.sessions.stores.encoding import DamagedRecord, decode_known, decode_record, encode_known, encode_record
 from service.sessions.stores.file_lock import FileInUse, FileLock
 from service.sessions.stores.opening import CannotOpen
-from service.sessions.stores.sqlite_schema import NEWEST, ForeignDatabase, NewerVersion, upgrade
+from service.sessions.stores.sqlite_schema import NEWEST, ForeignDatabase, NewerVersion, upgrade, version_of
 
 _READ_THROUGH_BYTES = 16 << 20  # files up to this size are read through when they are opened: some ten milliseconds
 _WRITTEN_WITHIN_S = 60  # `written_s` is that exact: it is indexed, and need not be for every keystroke
@@ -296,6 +296,7 @@ class SessionFile:
         execute = connection.execute
         # No other process may have it open, which spares the shared memory, too (sqlite.org/wal.html#noshm).
         execute("PRAGMA locking_mode = EXCLUSIVE")
+        had = version_of(connection)  # first, as a file that is refused stays as it is
         execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is new; what is deleted is given back in steps
         execute("PRAGMA journal_mode = WAL")
         # A commit survives the process either way; FULL syncs the log at each of them, which survives power loss, too
@@ -303,7 +304,7 @@ class SessionFile:
         execute(f"PRAGMA synchronous = {'FULL' if self._acknowledge == 'fsync' else 'NORMAL'}")
         execute("PRAGMA secure_delete = ON")  # deleted text is overwritten, not only unlinked
         execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        had = upgrade(connection)
+        upgrade(connection, had)
         if 0 < had < NEWEST:
             _log.info("the session file was brought to the newest version", extra={"had": had, "has": NEWEST})
         if self._path.stat().st_size <= _READ_THROUGH_BYTES:

@@ -72,17 +72,19 @@ class ForeignDatabase(Exception):
     """The file is a database, but not one of ours."""
 
 
-def upgrade(connection: sqlite3.Connection) -> int:
-    """Bring an empty file, or one of an earlier version, to the newest. Returns the version that it had; 0 if empty.
-
-    Each step is one transaction. Raises NewerVersion, ForeignDatabase, sqlite3.Error.
-    """
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of the file's tables; 0 if it is empty. Raises NewerVersion, ForeignDatabase, sqlite3.Error."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application not in (0, APPLICATION) or (application == 0 and _holds_tables(connection)):
         raise ForeignDatabase
     if version > NEWEST:
         raise NewerVersion(version)
+    return int(version)
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables from `version` to the newest; each step is one transaction. Raises sqlite3.Error."""
     connection.create_function(
         "added_bytes", 1, lambda written: added_bytes(decode_record(written)), deterministic=True
     )
@@ -90,7 +92,6 @@ def upgrade(connection: sqlite3.Connection) -> int:
         connection.executescript(
             f"BEGIN IMMEDIATE; {step}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"
         )
-    return int(version)
 
 
 def _holds_tables(connection: sqlite3.Connection) -> bool:

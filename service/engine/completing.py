@@ -22,7 +22,7 @@ from service.engine.requests import Complete, FinishReason, Piece
 from service.engine.sampling import PENALIZED_BYTES, choose, counts_generated, looks_at_head_only
 from service.engine.state_tree import Node, StateTree
 from service.engine.suggesting import MOST_AHEAD
-from service.engine.task import MAX_FREE_MOVES, Priority, Task
+from service.engine.task import MAX_FREE_MOVES, Priority, Task, stand
 from service.engine.transcript import Transcript
 from service.engine.wishes import Walk, Wish
 from service.model.utf8 import TRANSITIONS, Utf8
@@ -75,7 +75,7 @@ def complete(tree: StateTree, task: CompleteTask, start: LogProbabilities, separ
     """Go to the end of the task's text, a chunk at a time, then go on by what the model says.
 
     start: the distribution after the start token, float32 [vocabulary]. The task's path stands on a prefix of the text
-    when this starts, and is not moved.
+    when this starts, and is moved to its end if the request says so.
     """
     request = task.request
     node = tree.ancestor(task.path.node, min(request.kept, len(request.text)))
@@ -91,6 +91,7 @@ def _greedy(
     ends_only = task.notes is None  # else every node on the way is looked at
     distribution: LogProbabilities | None
     node = yield from reach(tree, node, text, chunk)
+    _arrive(tree, task, node)
     moves = 0
     while True:
         token, distribution = _likeliest(tree, node, said.utf8, separator), None
@@ -125,6 +126,7 @@ def _sampled(
 ) -> Walk[FinishReason]:
     said = task.said
     node, distribution = yield from _reach_whole(tree, task, node, task.request.text, start, chunk)
+    _arrive(tree, task, node)
     task.whole = True
     while True:
         token = _choose(task, distribution, separator)
@@ -136,6 +138,12 @@ def _sampled(
             return finish
         (node,) = yield (Wish(node, _BYTE[token]),)
         distribution = task.distribution
+
+
+def _arrive(tree: StateTree, task: CompleteTask, node: Node) -> None:
+    """The text has been read to its end, which is where `node` is."""
+    if task.request.moves:
+        stand(tree, task.path, node)
 
 
 def _reach_whole(

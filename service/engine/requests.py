@@ -129,11 +129,12 @@ class CompleteSpec:
 
 @dataclass(frozen=True, slots=True)
 class Complete(Request["Piece"]):
-    """Continue `text` from where a path stands, without moving it; the answer is called with one Piece after another.
+    """Continue `text` from where a path stands; the answer is called with one Piece after another.
 
     `kept` says how many leading bytes of `text` equal the text that the path was last moved to; 0 is always right. An
     Advance of the same path to another text supersedes it. After `deadline_s`, on the engine's clock, it ends with what
-    it has.
+    it has. moves: the path, which nothing takes to another text meanwhile, stands at the end of `text` from the first
+    piece on; else it stays where it is.
     """
 
     path: PathId
@@ -141,6 +142,7 @@ class Complete(Request["Piece"]):
     kept: int = 0
     spec: CompleteSpec = CompleteSpec()
     deadline_s: float | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
-"""Texts without a session: each is read on a path of its own in the tenant's scope, and finds what was read before."""
+"""Texts without a session: each is read on a path in the tenant's scope, and finds what was read before."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from service.engine.requests import Advance, AdvanceResult
 from service.errors import CarouselError, NotFound
@@ -11,7 +10,8 @@ from service.sessions.commands import CompleteText, Prompt, ScoredText, ScoreTex
 from service.sessions.completions import Completion, requests_of
 from service.sessions.limits import Limits
 from service.sessions.ports import Suggester
-from service.sessions.scores import plan_score, score_apart, scored_text
+from service.sessions.prompt_paths import PromptPaths
+from service.sessions.scores import plan_score, score_apart, score_at, scored_text
 
 
 class Prompts:
@@ -22,6 +22,7 @@ class Prompts:
 
     def __init__(self, suggesters: Mapping[str, Suggester], limits: Limits) -> None:
         self._suggesters, self._limits = suggesters, limits
+        self._paths = PromptPaths()
         self._default_model = next(iter(suggesters))
 
     def known_model(self, name: str | None) -> str:
@@ -35,22 +36,36 @@ class Prompts:
         self, tenant: Tenant, prompt: Prompt, command: CompleteText, seed: int, deadline_s: float | None
     ) -> Completion:
         """As `Sessions.complete`."""
-        suggester = self._of(prompt)
-        path = suggester.open_path(tenant)
-        close = partial(suggester.close_path, path)
+        suggester, text = self._of(prompt), prompt.data
+        place = self._paths.to_move(suggester, tenant, text)
         try:
-            pieces = suggester.complete(requests_of(command, seed, path, prompt.data, 0, deadline_s))
+            requests = requests_of(command, seed, place.path, text, place.kept, deadline_s, moves=place.moves)
+            pieces = suggester.complete(requests)
         except CarouselError:
-            close()
+            place.leave(arrived=False)
             raise
-        return Completion(suggester.identity, seed, None, pieces, close)
+        return Completion(suggester.identity, seed, None, pieces, lambda told: place.leave(arrived=told))
 
     async def score(self, tenant: Tenant, prompt: Prompt, command: ScoreText, deadline_s: float | None) -> ScoredText:
         """As `Sessions.score`."""
         suggester = self._of(prompt)
         plan = plan_score(command, prompt.text, self._limits, deadline_s)
-        scored, surprises = await score_apart(suggester, tenant, plan)
-        return scored_text(suggester.identity, None, plan, scored, surprises)
+        if plan.surprises:
+            scored, surprises = await score_apart(suggester, tenant, plan)
+            return scored_text(suggester.identity, None, plan, scored, surprises)
+        reads_alone = plan.start == len(plan.data)  # so that what comes next finds it read
+        place = (self._paths.to_move if reads_alone else self._paths.to_read)(suggester, tenant, plan.data)
+        arrived = False
+        try:
+            scored = await score_at(suggester, place.path, place.kept, plan, moves=place.moves)
+            arrived = True
+        finally:
+            place.leave(arrived=arrived)
+        return scored_text(suggester.identity, None, plan, scored)
+
+    def close(self) -> None:
+        """Give up the paths that are kept."""
+        self._paths.close()
 
     async def suggest(self, tenant: Tenant, command: SuggestText, deadline_s: float | None) -> AdvanceResult:
         """As `Sessions.suggest`."""

@@ -53,9 +53,9 @@ def _first_byte(command: ScoreText, text: str | bytes) -> int:
     return len(text[: offset_of(command.start, Text.of(text), command.units, "start")].encode())
 
 
-async def score_at(suggester: Suggester, path: PathId, kept: int, plan: ScorePlan) -> Scored:
-    """Score where a session stands. Raises Overloaded, DeadlineExceeded, Unavailable."""
-    request = Score(path, plan.data, kept, plan.start, plan.top, plan.deadline_s)
+async def score_at(suggester: Suggester, path: PathId, kept: int, plan: ScorePlan, *, moves: bool = False) -> Scored:
+    """Score where a path stands, and take it along if it `moves`. Raises Overloaded, DeadlineExceeded, Unavailable."""
+    request = Score(path, plan.data, kept, plan.start, plan.top, plan.deadline_s, moves=moves)
     return await suggester.score(request)
 
 

@@ -336,6 +336,7 @@ class Sessions:
     async def close(self) -> None:
         """Give up every path and close the store. Called once, last."""
         self._held.let_go_all()
+        self._prompts.close()
         await self._store.close()
 
     async def _begun(self, session: Session, units: Units) -> SessionView:
@@ -406,5 +407,5 @@ class Sessions:
         return SessionView(session.key.id, known.revision, known.length, known.cursor, identity)
 
 
-def _nothing() -> None:
+def _nothing(_told: bool) -> None:
     """A session's path stays open when a completion is closed."""

@@ -191,6 +191,21 @@ def test_a_session_is_continued_from_where_it_stands_and_stays_there(
     assert (len(moved), bench.model.steps) == (2, before)
 
 
+@given(texts, specs, texts)
+@settings(max_examples=30)
+def test_a_path_that_moves_along_stands_at_the_end(text: bytes, spec: CompleteSpec, more: bytes) -> None:
+    bench = Bench()
+    path = bench.path()
+    moving = [bench.ask(Complete(path, text, 0, spec, moves=True)) for _ in range(2)]
+    bench.run()
+    after = bench.ask(Complete(path, text + more, len(text), spec))
+    before = bench.ask(Complete(path, text[:-1], max(len(text) - 1, 0), spec, moves=True))
+    bench.run()
+    assert [bench.outcome(one) for one in moving] == [naive(text, spec)] * 2
+    assert bench.outcome(after) == naive(text + more, spec)
+    assert bench.outcome(before) == naive(text[:-1], spec)
+
+
 def test_greedy_after_a_held_text_costs_a_step_a_byte_and_none_after_the_last() -> None:
     bench = Bench()
     path = bench.path()

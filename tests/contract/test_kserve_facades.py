@@ -120,7 +120,8 @@ async def test_a_sequence_may_be_told_over_both_by_turns(facades: tuple[Rest, Gr
     for number, piece in enumerate(pieces):
         whole += piece
         flags = {"sequence_id": sequence, "sequence_start": number == 0, "sequence_end": piece is pieces[-1]}
-        facade, other = facades if number % 2 else reversed(facades)
+        facade: Rest | Grpc = facades[number % 2]
+        other: Rest | Grpc = facades[1 - number % 2]
         outputs = [name for name in _OUTPUTS if name != "LOG_LIKELIHOOD"]
         told = await facade.infer([piece], as_text=False, outputs=outputs, parameters=flags)
         assert told == await other.infer([whole], as_text=False, outputs=outputs)

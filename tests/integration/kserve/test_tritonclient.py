@@ -206,7 +206,7 @@ async def test_an_idle_sequence_blocks_nobody_and_is_there_when_it_goes_on(drive
     only = ["LOG_LIKELIHOOD"]
     await driver.infer("grpc", text("idle"), sequence_id=sequence, sequence_start=True, outputs=only)
     for other in range(1, 700):  # more than may be awake at a time
-        begun = {"sequence_id": sequence + other, "sequence_start": True, "outputs": only}
+        begun: Json = {"sequence_id": sequence + other, "sequence_start": True, "outputs": only}
         await driver.infer("grpc", text("x"), **begun)
     answer = await driver.infer("grpc", text("!"), sequence_id=sequence, outputs=only)
     assert values(answer, "LOG_LIKELIHOOD") == [likelihood(b"idle!", 4)]
@@ -309,7 +309,7 @@ async def test_bodies_may_be_compressed_both_ways(driver: Driver, form: Form, al
 
 
 async def test_statistics_count_what_was_done(driver: Driver, form: Form) -> None:
-    async def counted() -> tuple[int, int, int, int, Json]:
+    async def counted() -> tuple[int, int, int, int, dict[int, int]]:
         (found,) = (await driver.ask(form, "get_inference_statistics", model_name="fake"))["model_stats"]
         stats = found["inference_stats"]
         batches = {int(of["batch_size"]): int(of["compute_infer"]["count"]) for of in found["batch_stats"]}

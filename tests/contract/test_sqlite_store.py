@@ -200,7 +200,7 @@ async def test_a_file_that_is_damaged_while_it_is_open_is_set_aside_and_the_stor
     store = SqliteStore(file)
     store.opened()
     _overwrite_the_middle(file)
-    outcomes = []
+    outcomes: list[bool | str] = []
     for index in range(300):
         try:
             outcomes.append(await store.load(SessionKey(KEY.tenant, SessionId(f"s{index}"))) is not None)
@@ -246,7 +246,7 @@ async def _on_its_thread(store: SqliteStore, change: Any) -> None:
         change(file._connection)
         done.set()
 
-    file.load = load  # type: ignore[method-assign, assignment]  # for one call
+    file.load = load  # type: ignore[method-assign]  # for one call
     await store.load(KEY)
     file.load = original  # type: ignore[method-assign]
     assert done.is_set()

@@ -13,8 +13,18 @@ from typing import Any
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as LinkError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as LinkTimeoutError
 
 from service.errors import Unavailable
@@ -22,7 +32,7 @@ from service.sessions.stores.valkey_scripts import SCRIPTS, Script
 
 RETRY_AFTER_S = 1.0
 _SAFE_POLICY = "noeviction"
-_GONE = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS")  # another connection may reach somebody better
+_ELSEWHERE = (ReadOnlyError, MasterDownError, ClusterDownError)  # another connection may reach somebody better
 
 Command = tuple[Any, ...]
 """A command with its arguments; a Script with its number of keys, keys and arguments."""
@@ -63,7 +73,7 @@ class Link:
         except BaseException:
             await self.close()  # cancelled: answers that are still to come must meet nobody
             raise
-        if any(_says(answer, *_GONE) for answer in answers):
+        if any(isinstance(answer, _ELSEWHERE) for answer in answers):
             await self.close()
         if self._down:
             self._down = False
@@ -121,15 +131,11 @@ class Link:
 
 def refused(error: ResponseError) -> Unavailable:
     """What a caller is told of an error that the server answered."""
-    if _says(error, "OOM"):
+    if isinstance(error, OutOfMemoryError):
         return Unavailable("the session store is full: try again later, or delete sessions", RETRY_AFTER_S)
-    if _says(error, "MOVED", "CROSSSLOT"):
+    if isinstance(error, AskError | ClusterCrossSlotError):
         return Unavailable("the session store is a cluster: name a proxy that speaks for it", RETRY_AFTER_S)
     return Unavailable(f"the session store refuses ({error}): try again", RETRY_AFTER_S)
-
-
-def _says(answer: object, *words: str) -> bool:
-    return isinstance(answer, ResponseError) and str(answer).startswith(words)
 
 
 def _fault(error: Exception) -> str:

@@ -50,10 +50,12 @@ def fit(
     what: str,
     *,
     after_step: Callable[[], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> float:
     """Train on the batch that `draw` gives for each step; returns the mean loss of the last tenth.
 
-    after_step: what is done to the weights after each step, such as keeping them within bounds.
+    after_step: what is done to the weights after each step, such as keeping them within bounds.  stop: asked after each
+    step whether that is enough.
 
     Raises TrainingError if the loss is no number any more.
     """
@@ -79,8 +81,10 @@ def fit(
             if step >= 0.9 * recipe.steps:
                 last.append(value)
             bar.advance(f"loss {value:.4f}")
+            if stop is not None and stop():
+                break
     network.eval()
-    return sum(last) / len(last)
+    return sum(last) / len(last) if last else value
 
 
 def new_network(config: NetworkConfig, seed: int) -> Network:

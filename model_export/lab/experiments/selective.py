@@ -128,6 +128,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     unit = counter.place.unit
     i_at_x = seen.signals[0, "i"][read == _X, unit]
     g_at_x = np.abs(seen.signals[0, "g"][read == _X, unit])
+    g_at_a = float(np.abs(seen.signals[0, "g"][read == _A, unit]).mean())
     told = rank_units(_memories(seen, read == _Y), counts[read == _Y], seed=bench.seed)
     at_y, contrast, score = unit_at_y(seen, read, told)
     spread = spread_by_count(seen.signals[0, "c"][read == _Y, at_y], counts[read == _Y])
@@ -135,7 +136,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
         EXACT.verdict(exact_share(network, sequences), f"{_TESTS} sequences"),
         COUNTER.verdict(counter.score, f"{counter.place}; best on rotated labels {counter.control:.2f}"),
         SHUT.verdict(float(i_at_x.mean()), f"standard deviation {i_at_x.std():.2f}"),
-        ACTIVE.verdict(float(g_at_x.mean()), f"standard deviation {g_at_x.std():.2f}"),
+        ACTIVE.verdict(float(g_at_x.mean()), f"standard deviation {g_at_x.std():.2f}; at an a {g_at_a:.2f}"),
         ONLY_AT_Y.verdict(contrast, f"unit {at_y}"),
         ENCODES.verdict(score, f"its c spreads by {np.mean([s for _, s in spread.values()]):.2f} within a count"),
     )

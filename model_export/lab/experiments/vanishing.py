@@ -119,7 +119,7 @@ def cells(units: int, seed: int) -> dict[str, Cell]:
 
 
 def stretched(units: int) -> Elman:
-    """A ReLU network whose recurrent matrix is the identity, a fifth too large: what is active grows by it each step."""
+    """A ReLU network whose recurrent matrix is the identity, a fifth too large: what is active grows at each step."""
     cell = Elman(_INPUTS, units, "relu")
     with torch.no_grad():
         cell.R.copy_(_STRETCH * torch.eye(units))

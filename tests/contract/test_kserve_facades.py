@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import httpx
@@ -41,6 +41,13 @@ async def server() -> AsyncIterator[Running]:
 
 class Refused(Exception):
     """An error as either facade tells it."""
+
+
+class Facade(Protocol):
+    """Asks the model `fake`."""
+
+    async def infer(self, rows: Sequence[bytes], *, as_text: bool, tenant: str = "default", **asked: Any) -> Tensors:
+        """What is answered. Raises Refused."""
 
 
 class Rest:
@@ -81,7 +88,7 @@ class Grpc:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def facades(server: Running) -> AsyncIterator[tuple[Rest, Grpc]]:
+async def facades(server: Running) -> AsyncIterator[tuple[Facade, Facade]]:
     async with (
         httpx.AsyncClient(base_url=server.http) as client,
         grpc.aio.insecure_channel(server.grpc) as channel,
@@ -89,7 +96,7 @@ async def facades(server: Running) -> AsyncIterator[tuple[Rest, Grpc]]:
         yield Rest(client), Grpc(GRPCInferenceServiceStub(channel))
 
 
-async def test_whatever_is_asked_every_tensor_is_the_same(facades: tuple[Rest, Grpc]) -> None:
+async def test_whatever_is_asked_every_tensor_is_the_same(facades: tuple[Facade, Facade]) -> None:
     rest, by_grpc = facades
     asked: list[Json] = []
 
@@ -113,21 +120,21 @@ async def test_whatever_is_asked_every_tensor_is_the_same(facades: tuple[Rest, G
         assert list(over_rest) == [name for name in _OUTPUTS if name in one["outputs"]]
 
 
-async def test_a_sequence_may_be_told_over_both_by_turns(facades: tuple[Rest, Grpc]) -> None:
+async def test_a_sequence_may_be_told_over_both_by_turns(facades: tuple[Facade, Facade]) -> None:
     pieces = [b"import o", "é".encode()[:1], "é".encode()[1:], b"", b"(\n"]
     whole = b""
     sequence = next(_SEQUENCES)
     for number, piece in enumerate(pieces):
         whole += piece
         flags = {"sequence_id": sequence, "sequence_start": number == 0, "sequence_end": piece is pieces[-1]}
-        facade: Rest | Grpc = facades[number % 2]
-        other: Rest | Grpc = facades[1 - number % 2]
+        rest, by_grpc = facades
+        by_turns: tuple[Facade, Facade] = (by_grpc, rest) if number % 2 else (rest, by_grpc)
         outputs = [name for name in _OUTPUTS if name != "LOG_LIKELIHOOD"]
-        told = await facade.infer([piece], as_text=False, outputs=outputs, parameters=flags)
-        assert told == await other.infer([whole], as_text=False, outputs=outputs)
+        told = await by_turns[0].infer([piece], as_text=False, outputs=outputs, parameters=flags)
+        assert told == await by_turns[1].infer([whole], as_text=False, outputs=outputs)
 
 
-async def test_an_id_means_something_within_its_tenant_alone(facades: tuple[Rest, Grpc]) -> None:
+async def test_an_id_means_something_within_its_tenant_alone(facades: tuple[Facade, Facade]) -> None:
     sequence = next(_SEQUENCES)
     for number, facade in enumerate(facades):
         mine, theirs = f"mine-{number}", f"theirs-{number}"
@@ -142,7 +149,7 @@ async def test_an_id_means_something_within_its_tenant_alone(facades: tuple[Rest
         assert told == await facade.infer([b"abcd"], as_text=True, tenant=mine, outputs=outputs)
 
 
-async def test_what_is_refused_is_refused_with_the_same_sentence(facades: tuple[Rest, Grpc]) -> None:
+async def test_what_is_refused_is_refused_with_the_same_sentence(facades: tuple[Facade, Facade]) -> None:
     rest, by_grpc = facades
     for asked in (
         {"rows": [b"a"], "parameters": {"sequence_id": "never begun"}},
@@ -168,7 +175,7 @@ async def test_what_is_refused_is_refused_with_the_same_sentence(facades: tuple[
 
 
 async def test_a_piece_that_is_too_large_is_refused_by_its_name_and_the_sequence_goes_on(
-    facades: tuple[Rest, Grpc],
+    facades: tuple[Facade, Facade],
 ) -> None:
     for facade in facades:
         sequence, outputs = next(_SEQUENCES), ["TOP_TOKENS"]
@@ -180,7 +187,7 @@ async def test_a_piece_that_is_too_large_is_refused_by_its_name_and_the_sequence
         await facade.infer([b"c"], as_text=False, outputs=outputs, parameters=go_on)
 
 
-async def test_both_count_into_the_same_statistics(server: Running, facades: tuple[Rest, Grpc]) -> None:
+async def test_both_count_into_the_same_statistics(server: Running, facades: tuple[Facade, Facade]) -> None:
     async with httpx.AsyncClient(base_url=server.http) as client:
 
         async def counted() -> int:

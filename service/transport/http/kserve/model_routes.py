@@ -40,7 +40,7 @@ def model_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     @router.get("/models/{model}/config", name="ModelConfig", summary="A model's configuration, as Triton's")
     @router.get("/models/{model}/versions/{version}/config", name="ModelVersionConfig", summary="The same of a version")
     async def model_config(model: str, version: str = "") -> dict[str, Any]:
-        return metadata.model_config(inference.here.model(model, version))
+        return inference.here.config(model, version)
 
     @router.get("/models/{model}/stats", name="ModelStatistics", summary="What was inferred with a model")
     @router.get("/models/{model}/versions/{version}/stats", name="ModelVersionStatistics", summary="With a version")

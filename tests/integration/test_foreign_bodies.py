@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.transport.http.infill.models import InfillBody, LlamaCompletionBody
+from service.transport.http.models import Body
 from service.transport.http.openai.models import CompletionBody
 from tests.integration.servers import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BODIES = {"/v1/completions": CompletionBody, "/completion": LlamaCompletionBody, "/infill": InfillBody}
+BODIES: dict[str, type[Body]] = {
+    "/v1/completions": CompletionBody,
+    "/completion": LlamaCompletionBody,
+    "/infill": InfillBody,
+}
 REQUIRED: dict[str, dict[str, Any]] = {
     "/v1/completions": {"max_tokens": 3},
     "/completion": {"prompt": "a", "n_predict": 3},

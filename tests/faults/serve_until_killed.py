@@ -45,7 +45,7 @@ def _die_at(number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         answered(store, answers)
 
-    SqliteStore._answered = answer  # type: ignore[method-assign]  # the moment that no caller can reach
+    SqliteStore._answered = answer  # type: ignore[method-assign, assignment]  # the moment that no caller can reach
 
 
 if __name__ == "__main__":

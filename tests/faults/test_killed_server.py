@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -55,7 +55,7 @@ async def serving(*flags: str) -> AsyncIterator[Server]:
     try:
         port = await asyncio.wait_for(_port(process), _TIMEOUT_S)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Server(process, cast("AutocompleteAsyncStub", AutocompleteStub(channel)))
+            yield Server(process, AutocompleteStub(channel))
     finally:
         if process.returncode is None:
             process.kill()

@@ -305,6 +305,9 @@ async def test_a_suffix_chooses_the_candidate_after_which_it_is_likeliest(caller
     assert answer.usage.prompt_tokens == len(TEXT) + len(suffix)
     assert answer.usage.completion_tokens == sum(len(candidate.encode()) for candidate in candidates)
     assert (await caller.create(prompt=TEXT, suffix=suffix, **asked)).choices == answer.choices
+    pinned = {"x-carousel-session": f"suffix-{temperature}"}
+    again = await caller.create(prompt=TEXT, suffix=suffix, extra_headers=pinned, **asked)
+    assert again.choices == answer.choices
 
 
 STREAMED: list[dict[str, Any]] = [

@@ -21,6 +21,7 @@ from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
 from service.transport.http.kserve.infer_routes import infer_routes
+from service.transport.http.kserve.memory_routes import memory_routes
 from service.transport.http.kserve.model_routes import model_routes
 from service.transport.http.kserve.server_routes import server_routes
 from service.transport.http.moving_routes import IMPORT_PATH, moving_routes
@@ -80,6 +81,7 @@ def create_app(
     app.include_router(infer_routes(kserve, tenants, max_request_bytes=max_request_bytes))
     app.include_router(model_routes(kserve, lifecycle))
     app.include_router(server_routes(kserve, lifecycle))
+    app.include_router(memory_routes())
     app.include_router(operations_routes(lifecycle, metrics_url))
     app.include_router(unknown_sockets())
     add_documentation(app)

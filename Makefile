@@ -41,7 +41,7 @@ image: ## build the container image with docker, podman or buildah (IMAGE=carous
 
 ##@ Work on it
 .PHONY: check
-check: lint types layers generated deployable ## lint, types, layers, generated, deployable
+check: lint types layers generated compatible deployable ## lint, types, layers, generated, compatible, deployable
 
 .PHONY: lint
 lint: .venv-dev/.complete ## ruff: rules and format
@@ -59,6 +59,10 @@ layers: .venv-dev/.complete ## the arrows of the architecture
 .PHONY: generated
 generated: .venv-dev/.complete ## the protobuf stubs are those of proto/
 	$(RUN)/python proto/generate.py --check
+
+.PHONY: compatible
+compatible: .venv-dev/.complete ## buf: the protocol is in good style and breaks nobody (wants npm)
+	$(RUN)/python proto/check.py
 
 .PHONY: deployable
 deployable: .venv-dev/.complete ## the Kubernetes manifests are valid, the Dockerfile is clean

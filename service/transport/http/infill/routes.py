@@ -8,8 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 import service
-from service.engine.requests import ModelIdentity
-from service.errors import NotFound, Unavailable
+from service.errors import Unavailable
 from service.sessions.commands import Tenant
 from service.sessions.limits import Limits
 from service.sessions.service import Sessions
@@ -29,8 +28,10 @@ from service.transport.http.infill.models import (
 )
 from service.transport.http.infill.options import options_of
 from service.transport.http.infill.prompts import left_of, prompts_of
-from service.transport.http.infill.stream import LlamaEvents
+from service.transport.http.infill.stream import llama_events
 from service.transport.http.leaving import CallerLeft, NoAnswer, while_connected
+from service.transport.http.owned_events import OwnedEvents, begun
+from service.transport.http.served_models import model_named
 from service.transport.http.sessions_routes import NoQuery
 from service.transport.lifecycle import Lifecycle
 
@@ -57,26 +58,16 @@ def llama_routes(sessions: Sessions, tenants: TenantResolver, lifecycle: Lifecyc
 
     caller: Any = Depends(tenant_of)
 
-    def identity_of(name: str | None) -> ModelIdentity:
-        known = {model.name: model for model in sessions.models}
-        if name is not None and name not in known:
-            raise NotFound("model", name, known)
-        return sessions.models[0] if name is None else known[name]
-
     async def answered(
         request: Request, tenant: Tenant, body: OptionsBody, prompts: tuple[str, ...] | str, suffix: str = ""
     ) -> Response:
         options = options_of(body)
         texts = (prompts,) if isinstance(prompts, str) else prompts
-        answering = Answering(sessions, tenant, options, identity_of(options.model).name, texts, suffix)
+        answering = Answering(sessions, tenant, options, model_named(sessions, options.model).name, texts, suffix)
         try:
             if options.stream:
-                rest = answering.events()
-
-                async def begun() -> dict[str, Any] | None:  # so that what cannot begin is refused by its status
-                    return await anext(rest, None)
-
-                return LlamaEvents(await while_connected(request, begun()), rest)
+                pieces = await begun(request, answering.events())
+                return OwnedEvents(llama_events(pieces), pieces)
             answers = await while_connected(request, answering.answers())
         except CallerLeft:
             return NoAnswer()

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 from fastapi.responses import JSONResponse
 
 from service.engine.requests import ModelIdentity
-from service.errors import InvalidArgument, NotFound
+from service.errors import InvalidArgument
 from service.sessions.commands import SessionId, Tenant
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
@@ -29,7 +29,9 @@ from service.transport.http.openai.models import (
     ModelList,
 )
 from service.transport.http.openai.pinning import SESSION_HEADER, Pinned, pin
-from service.transport.http.openai.stream import CompletionEvents
+from service.transport.http.openai.stream import completion_events
+from service.transport.http.owned_events import OwnedEvents, begun
+from service.transport.http.served_models import model_named
 from service.transport.http.sessions_routes import NoQuery
 
 _DESCRIPTION = """**A token is a byte of UTF-8**, in every count, limit, offset and list: `max_tokens` 16 is at most 16
@@ -60,12 +62,6 @@ def openai_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
 
     caller: Any = Depends(tenant_of)
 
-    def identity_of(name: str | None) -> ModelIdentity:
-        known = {model.name: model for model in sessions.models}
-        if name is not None and name not in known:
-            raise NotFound("model", name, known)
-        return sessions.models[0] if name is None else known[name]
-
     @router.post(
         "/completions",
         name="OpenAICompletions",
@@ -85,7 +81,7 @@ def openai_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         tenant: Tenant = caller,
     ) -> Response:
         asked = body.asked()
-        model = identity_of(asked.model)
+        model = model_named(sessions, asked.model)
         pinned = None if session is None else await _pinned(sessions, tenant, SessionId(session), asked)
         headers: Mapping[str, str] = {} if pinned is None else pinned.headers
         answering = Answering(sessions, tenant, asked, None if pinned is None else pinned.session)
@@ -103,13 +99,8 @@ def openai_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
 
         try:
             if asked.stream:
-                rest = answering.pieces()
-
-                async def begun() -> Choice | None:  # so that what cannot begin is refused by its status
-                    return await anext(rest, None)
-
-                first = await while_connected(request, begun())
-                return CompletionEvents(answering, first, rest, chunk_of, headers)
+                pieces = await begun(request, answering.pieces())
+                return OwnedEvents(completion_events(answering, pieces, chunk_of), pieces, headers)
             choices = await while_connected(request, answering.choices())
         except CallerLeft:
             return NoAnswer()
@@ -125,7 +116,7 @@ def openai_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         _: Annotated[NoQuery, Query()],
         tenant: Tenant = caller,
     ) -> ModelCard:
-        return ModelCard(id=identity_of(name).name, created=began)
+        return ModelCard(id=model_named(sessions, name).name, created=began)
 
     return router
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from pydantic import TypeAdapter
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from service.errors import CarouselError
 from service.transport.http.openai.answering import Answering
@@ -23,42 +20,24 @@ ChunkOf = Callable[[list[Choice]], CompletionChunk]
 """The object that carries these choices."""
 
 
-class CompletionEvents(StreamingResponse):
-    """Owns the choices under way: what is unfinished stops when the answer has ended, or its reader has gone."""
+async def completion_events(
+    answering: Answering, choices: AsyncGenerator[Choice, None], chunk_of: ChunkOf
+) -> AsyncGenerator[bytes, None]:
+    """An event for each of the choices' pieces, and those that end a stream."""
+    with_usage = answering.asked.include_usage
 
-    def __init__(
-        self,
-        answering: Answering,
-        first: Choice | None,
-        rest: AsyncGenerator[Choice, None],
-        chunk_of: ChunkOf,
-        headers: Mapping[str, str],
-    ) -> None:
-        self._answering, self._first, self._rest, self._chunk_of = answering, first, rest, chunk_of
-        self._events = self._told()
-        headers = {**headers, "cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(self._events, headers=headers, media_type="text/event-stream")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        async with aclosing(self._rest), aclosing(self._events):
-            await super().__call__(scope, receive, send)
-
-    async def _told(self) -> AsyncGenerator[bytes, None]:
-        try:
-            if self._first is not None:
-                yield self._event([self._first])
-            async for choice in self._rest:
-                yield self._event([choice])
-        except CarouselError as error:  # the answer has begun, so the status cannot say it any more
-            yield f"data: {error_body(refusal_of(error)).model_dump_json()}\n\n".encode()
-            return
-        if self._answering.asked.include_usage:
-            yield self._event([], last=True)
-        yield _DONE
-
-    def _event(self, choices: list[Choice], *, last: bool = False) -> bytes:
-        chunk = self._chunk_of(choices).model_dump()
-        if self._answering.asked.include_usage:
-            chunk["usage"] = self._answering.usage.model_dump() if last else None
+    def event(told: list[Choice], *, last: bool = False) -> bytes:
+        chunk = chunk_of(told).model_dump()
+        if with_usage:
+            chunk["usage"] = answering.usage.model_dump() if last else None
         return b"data: " + _JSON.dump_json(chunk) + b"\n\n"
+
+    try:
+        async for choice in choices:
+            yield event([choice])
+    except CarouselError as error:  # the answer has begun, so the status cannot say it any more
+        yield f"data: {error_body(refusal_of(error)).model_dump_json()}\n\n".encode()
+        return
+    if with_usage:
+        yield event([], last=True)
+    yield _DONE

@@ -30,6 +30,7 @@ _HOW_TO_INSTALL = {
     "jinja2": "make train-env",
     "matplotlib": "make train-env",
     "pathspec": "make train-env",
+    "tokenizers": "make train-env",
     "carousel_client": "pip install ./client",
 }
 

@@ -59,7 +59,7 @@ class Bench:
         network = train()
         if network.config != config:
             raise TrainingError(f"{name} was trained as {network.config}, not as {config}")
-        if network.stack.causal and network.symbols.are_bytes:
+        if network.stack.causal:
             made_by = f"carousel lab {self.experiment} --full --seed {self.seed}"
             model_folder.save(network, self.out / name, name=name, made_by=made_by)
         return network.eval()

@@ -22,6 +22,8 @@ from model_export.graph_session import StateArrays
 from model_export.graphs import contract, recurrent
 from model_export.isolation import check_steps_equal_chunks
 from model_export.lab.network import Network, NetworkConfig
+from model_export.lab.symbols import END, Symbols
+from model_export.lab.words import TOKENIZER_FILE, tokenizer
 from model_export.parity import check_against
 from service.model.manifest import Graph, Manifest
 
@@ -31,7 +33,13 @@ _NEVER = -100.0  # the score of a byte that is no symbol: e^-100 of a symbol tha
 
 
 def tables(network: Network) -> recurrent.Tables:
-    """The network's embedding and head for all 256 bytes: what is no symbol reads as zeros and is never predicted."""
+    """The network's embedding and head for all 256 bytes: what is no symbol reads as zeros and is never predicted.
+
+    A network of words has them as they are.
+    """
+    if not network.symbols.are_bytes:
+        arrays = (network.embedding.weight, network.head.weight, network.head.bias)
+        return recurrent.Tables(*map(_numpy, arrays))
     spread = network.symbols.to_bytes_table
     return recurrent.Tables(
         embedding=spread(_numpy(network.embedding.weight), 0.0),
@@ -40,12 +48,13 @@ def tables(network: Network) -> recurrent.Tables:
     )
 
 
-class _NetworkOverBytes:
-    """The network as torch runs it, over bytes: what the graph is checked against."""
+class _NetworkOverTokens:
+    """The network as torch runs it, over bytes or words: what the graph is checked against."""
 
     def __init__(self, network: Network) -> None:
         self._network, self._tables = network, tables(network)
         self._states = recurrent.states(network.stack.layers)
+        self.vocabulary_size = self._tables.vocabulary_size
 
     @torch.no_grad()
     def run(self, tokens: NDArray[np.int64], states: StateArrays) -> tuple[NDArray[np.float32], StateArrays]:
@@ -76,27 +85,39 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
         bytes=len(model),
         states=recurrent.states(layers),
     )
-    reference = _NetworkOverBytes(network)
-    check_against(reference, len(reference._tables.head), model, graph)
-    check_steps_equal_chunks(model, graph, len(reference._tables.head))
+    reference = _NetworkOverTokens(network)
+    size = reference.vocabulary_size
+    check_against(reference, size, model, graph)
+    check_steps_equal_chunks(model, graph, size)
     config = network.config
     manifest = Manifest(
         name=folders.model_name(name),
-        top_k=contract.top_k(len(reference._tables.head)),
+        **_of_words(network.symbols),
+        vocabulary_size=size,
+        top_k=contract.top_k(size),
         graphs={"fp32": graph},
         architecture={
             "network": config.cell,
             "layers": config.layers,
             "units": config.units,
             "embedding": config.embedding,
-            "letters": "".join(config.symbols.entries),
+            **({"letters": "".join(config.symbols.entries)} if config.symbols.are_bytes else {}),
             "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "made_by": made_by,
         },
     )
     folders.write_folder(folder, manifest, {"fp32": folders.BuiltGraph(model, graph)})
     _save_weights(network, folder / WEIGHTS_FILE)
+    if not network.symbols.are_bytes:
+        tokenizer(network.symbols).save(str(folder / TOKENIZER_FILE))
     return manifest
+
+
+def _of_words(symbols: Symbols) -> dict[str, Any]:
+    """What a manifest says of a network of words; nothing of one of bytes, whose tokens are the bytes."""
+    if symbols.are_bytes:
+        return {}
+    return {"vocabulary": "words", "words": ("", *symbols.entries), "start_token": END, "separator_token": END}
 
 
 def _save_weights(network: Network, path: Path) -> None:

@@ -82,6 +82,22 @@ def rank_units(seen: Observed, label: NDArray[np.generic], *, seed: int = 0) -> 
     return [Ranked(places[n], float(scores[n]), control) for n in order]
 
 
+def beyond(
+    seen: Observed, label: NDArray[np.floating], known: NDArray[np.number]
+) -> tuple[Observed, NDArray[np.float64]]:
+    """Signals and label less what a straight line from something known tells of them, such as the place in a sentence.
+
+    A unit that goes with the place goes with all that grows with it; what it tells beyond that is what is left.
+    """
+    line = np.stack([np.ones(len(known)), known.astype(np.float64)], axis=1)
+
+    def rest(values: NDArray[np.floating]) -> NDArray[np.float64]:
+        wide = values.astype(np.float64)
+        return np.asarray(wide - line @ np.linalg.lstsq(line, wide, rcond=None)[0])
+
+    return Observed({key: rest(values) for key, values in seen.signals.items()}, seen.sequence), rest(label)
+
+
 def _explained(values: Values, label: NDArray[np.generic], folds: NDArray[np.int64]) -> Values:
     """R^2 of a straight line from each column to the label, on the folds that it was not fitted to; [columns]."""
     wanted = label.astype(np.float64)

@@ -103,11 +103,16 @@ class Training(Checked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(Checked):
-    """What a server must know to serve the folder, and what a reader wants to know of it."""
+    """What a server must know to serve the folder, and what a reader wants to know of it.
+
+    vocabulary: what a token is; sessions are texts of bytes, so a model of words is for other tools, and `words` says
+    which token is which, the first being that which begins and ends a text.
+    """
 
     format: Literal[1] = 1
     name: Annotated[str, Matching(_NAME, most=64)]
-    vocabulary: Literal["bytes"] = "bytes"
+    vocabulary: Literal["bytes", "words"] = "bytes"
+    words: tuple[str, ...] = ()
     vocabulary_size: Annotated[int, Between(2, 256)] = 256
     start_token: Annotated[int, Between(0, 255)] = 0xFF
     separator_token: Annotated[int, Between(0, 255)] = 0xFF

@@ -168,6 +168,10 @@ def load_model(
     `batch_dependence` says how.
     """
     manifest = read_manifest(folder)
+    if manifest.vocabulary != "bytes":
+        raise ModelFolderError(
+            f"{folder} reads {manifest.vocabulary}, but a session is a text of bytes; train a byte-level model to serve it"
+        )
     if precision == "auto":
         precision = "int8" if "int8" in manifest.graphs else "fp32"
     graph = manifest.graphs.get(precision)

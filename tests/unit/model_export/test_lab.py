@@ -15,7 +15,7 @@ from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding
 from model_export.lab.model_folder import WEIGHTS_FILE
-from service.model.manifest import MANIFEST_FILE
+from service.model.manifest import MANIFEST_FILE, ModelFolderError, read_manifest
 from service.runtime.onnx_model import load_model
 from service.runtime.promise import check_promise
 
@@ -31,6 +31,7 @@ _APP.command()(command)
 _NOT_HELD: dict[str, set[str]] = {
     "selective": {"candidate_active_on_x"},
     "remember": {"a_unit", "b_unit", "forget_gate_closed"},
+    "gates": {"people_unit"},
     "copy": {"h_off_while_reading", "h_off_if_showing_costs"},
 }
 
@@ -71,6 +72,10 @@ def test_an_experiment_has_its_page(name: str) -> None:
 def test_a_shipped_network_is_small_and_keeps_the_promise(folder: Path) -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) <= _MEBIBYTE
     assert (folder / WEIGHTS_FILE).exists()
+    if read_manifest(folder).vocabulary == "words":
+        with pytest.raises(ModelFolderError, match="reads words, but a session is a text of bytes"):
+            load_model(folder)
+        return
     model = load_model(folder)
     assert model.identity.name == folder.name
     assert check_promise(model, rounds=1).difference is None
@@ -81,6 +86,7 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
         (["counting", "--set", "units=0"], "units: 0 is not from 1 to 256"),
         (["counting", "--set", "units=ten"], "units is a whole number, not 'ten'"),
         (["counting", "--set", "unit=10"], "there is no unit 10"),
+        (["gates", "--set", "unit=32"], "there is no unit 32; there are 0 to 31"),
         (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps, unit"),
         (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),
         (["cuonting"], "there is no experiment 'cuonting'; there are turnstile, counting"),

@@ -1,7 +1,7 @@
-"""The bridge between threads: the engine's answers become futures of the event loop, one wake-up per tick.
+"""The bridge between the event loop and an engine: the loop turns it, and its answers become futures.
 
-Waking an event loop from another thread costs a system call and the interpreter lock, so the answers of a whole tick
-cross together.
+A turn of the loop takes in all that has arrived; then the engine is turned once for all of it. A batch that runs on a
+thread of its own wakes the loop when it is through.
 """
 
 from __future__ import annotations
@@ -11,25 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-from service.engine.engine import Delivery, Engine, Ticket
+from service.engine.engine import Engine
 from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
+from service.engine.tasks import Ticket
 from service.errors import CarouselError
-
-
-class LoopDelivery:
-    """What the engine calls with the answers of a tick, on the engine thread; they are run on the loop's thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def __call__(self, delivery: Delivery) -> None:
-        """Hand a tick's answers over; returns at once. The loop must be running until the engine has stopped."""
-        self._loop.call_soon_threadsafe(_run, delivery)
-
-
-def _run(delivery: Delivery) -> None:
-    for answer, result in delivery:
-        answer(result)
 
 
 class EngineSuggester:
@@ -38,8 +23,10 @@ class EngineSuggester:
     def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
         self._engine, self._identity, self._loop = engine, identity, loop
         self._waiting = 0
-        self._waking = False
-        engine.on_message = self._wake_soon
+        self._turning_soon = False
+        self._idle: asyncio.Future[None] | None = None
+        engine.on_work = self._turn_soon
+        engine.on_run = self._run_beside
 
     @property
     def identity(self) -> ModelIdentity:
@@ -82,18 +69,29 @@ class EngineSuggester:
             raise
         return stream
 
-    def _wake_soon(self) -> None:
-        """Wake the engine once for all that arrives in this turn of the loop.
+    async def idle(self) -> None:
+        """Return when every request has been answered. Awaited once, at the end."""
+        if not self._engine.idle:
+            self._idle = self._loop.create_future()
+            await self._idle
 
-        A thread that wakes up wants the interpreter lock: woken by each of many keystrokes, it would hold up the rest.
-        """
-        if not self._waking:
-            self._waking = True
-            self._loop.call_soon(self._wake)
+    def _turn_soon(self) -> None:
+        """Turn the engine once for all that arrives in this turn of the loop."""
+        if not self._turning_soon:
+            self._turning_soon = True
+            self._loop.call_soon(self._turn)
 
-    def _wake(self) -> None:
-        self._waking = False
-        self._engine.wake()
+    def _run_beside(self) -> None:
+        """On the runner's thread."""
+        self._loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        self._turning_soon = False
+        self._engine.tick()
+        if self._engine.wants_tick:
+            self._turn_soon()
+        elif self._idle is not None and self._engine.idle and not self._idle.done():
+            self._idle.set_result(None)
 
     def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
         if future.cancelled():

@@ -66,7 +66,7 @@ deployable: .venv-dev/.complete ## the Kubernetes manifests are valid, the Docke
 	$(RUN)/hadolint Dockerfile
 
 .PHONY: test
-test: .venv-dev/.complete ## run the tests (at most 12 minutes; ARGS="-k name")
+test: .venv-dev/.complete .venv-tritonclient/.complete ## run the tests (at most 12 minutes; ARGS="-k name")
 	$(PYTEST) -m "not slow and not faults" $(ARGS)
 
 .PHONY: format
@@ -84,7 +84,7 @@ constraints: .venv-dev/.complete ## pin the newest versions that fit together, i
 
 ##@ Take longer
 .PHONY: test-all
-test-all: .venv-dev/.complete ## every test, the container image and other CPUs included (wants buildah, mmdebstrap, qemu)
+test-all: .venv-dev/.complete .venv-tritonclient/.complete ## every test, the container image and other CPUs included (wants buildah, mmdebstrap, qemu)
 	.ci/system-packages buildah mmdebstrap qemu-user-static
 	$(PYTEST) -m "not faults" --timeout 1200 $(ARGS)
 
@@ -106,7 +106,7 @@ installed-size: ## install the server by itself somewhere and say how much that 
 ##@ Begin again
 .PHONY: clean
 clean: ## remove environments, caches and builds; models and checkpoints stay
-	rm -rf .venv .venv-dev .venv-triton build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-triton .venv-tritonclient build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -139,6 +139,13 @@ $(shell for made in .venv/.made .venv-dev/.made; do [[ -x $${made%.made}bin/pyth
 .venv-triton/.complete: benchmarks/triton/requirements.txt
 	@python="$$(.ci/find-python $(PYTHON))"; "$$python" -m venv --clear $(@D)
 	@echo "installing Triton into $(@D); it is large"
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check install $(PIP_ARGS) --requirement $<
+	@touch $@
+
+# An environment of its own: the client of Triton's wants an older protobuf than the server has.
+.venv-tritonclient/.complete: tests/integration/kserve/requirements.txt
+	@python="$$(.ci/find-python $(PYTHON))"; "$$python" -m venv --clear $(@D)
+	@echo "installing Triton's client, which tests drive, into $(@D)"
 	@$(@D)/bin/python -m pip -qq --disable-pip-version-check install $(PIP_ARGS) --requirement $<
 	@touch $@
 

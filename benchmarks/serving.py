@@ -36,6 +36,7 @@ class Measured:
     target: str  # gRPC, HOST:PORT
     metrics_url: str
     own_pid: int | None = None
+    http: str | None = None  # HOST:PORT, if it is one of ours
 
     @property
     def pid(self) -> int:
@@ -70,9 +71,12 @@ def running_server(target: str, metrics_url: str | None) -> Measured:
 
 @contextmanager
 def own_server(model: Path | None, flags: tuple[str, ...] = ()) -> Iterator[Measured]:
-    """`carousel serve` on free ports, ended when it is left. Raises BenchmarkError if it does not start."""
+    """`carousel serve` on free ports, ended when it is left. Raises BenchmarkError if it does not start.
+
+    Keeps sessions in memory unless the flags name a store: what is measured leaves nothing behind.
+    """
     command = ["-m", "service.cli", "serve", "--log-format", "json", "--host", "127.0.0.1"]
-    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", *flags]
+    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--store", "memory:", *flags]
     if model is not None:
         command += ["--model", str(model)]
     with own_process(*command) as entry:
@@ -99,7 +103,8 @@ def own_process(*arguments: str) -> Iterator[dict[str, Any]]:
 def measured_of(entry: dict[str, Any]) -> Measured:
     """Where a Carousel server is, from its log line that says so."""
     host = entry["host"]
-    return Measured(f"{host}:{entry['grpc_port']}", f"http://{host}:{entry['metrics_port']}/metrics", entry["pid"])
+    metrics_url = f"http://{host}:{entry['metrics_port']}/metrics"
+    return Measured(f"{host}:{entry['grpc_port']}", metrics_url, entry["pid"], f"{host}:{entry['http_port']}")
 
 
 def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,6 +38,13 @@ class ParityResult:
     chunks: int
     rows: tuple[int, ...]
     largest_difference: float
+
+
+class Reference(Protocol):
+    """A model as something else than the graph computes it."""
+
+    def run(self, tokens: NDArray[np.int64], states: StateArrays) -> tuple[NDArray[np.float32], StateArrays]:
+        """Read a chunk [time, rows]: log-probabilities [time, rows, vocabulary], and the states after it, by name."""
 
 
 class TorchReference:
@@ -68,26 +76,33 @@ def _torch_layer(arrays: Mapping[str, NDArray[np.float32]]) -> nn.LSTM:
 
 
 def check_against_torch(tensors: TorchTensors, model: bytes, graph: Graph, *, seed: int = 0) -> ParityResult:
+    """Compare a graph with the tensors that it came from. Raises ParityError that says what differs by how much."""
+    return check_against(TorchReference(tensors), tensors.embedding.shape[0], model, graph, seed=seed)
+
+
+def check_against(
+    reference: Reference, vocabulary_size: int, model: bytes, graph: Graph, *, seed: int = 0
+) -> ParityResult:
     """Compare chained steps and chunks at random row counts. Raises ParityError that says what differs by how much."""
-    reference, session = TorchReference(tensors), GraphSession(model, graph)
+    session = GraphSession(model, graph)
     generator = np.random.default_rng(seed)
     counts = tuple(int(n) for n in generator.integers(1, MAX_ROWS + 1, CHUNKS))
     largest = 0.0
     for rows in counts:
         states = session.initial_states(rows)
         for step in range(STEPS):
-            tokens = generator.integers(0, tensors.embedding.shape[0], (1, rows))
+            tokens = generator.integers(0, vocabulary_size, (1, rows))
             states, difference = _compare(reference, session, tokens, states, f"step {step} at {rows} rows")
             largest = max(largest, difference)
         length = int(generator.integers(2, MAX_CHUNK + 1))
-        tokens = generator.integers(0, tensors.embedding.shape[0], (length, rows))
+        tokens = generator.integers(0, vocabulary_size, (length, rows))
         _, difference = _compare(reference, session, tokens, states, f"a chunk of {length} at {rows} rows")
         largest = max(largest, difference)
     return ParityResult(STEPS, CHUNKS, counts, largest)
 
 
 def _compare(
-    reference: TorchReference, session: GraphSession, tokens: NDArray[np.int64], states: StateArrays, where: str
+    reference: Reference, session: GraphSession, tokens: NDArray[np.int64], states: StateArrays, where: str
 ) -> tuple[StateArrays, float]:
     """Both sides read one chunk from the graph's states; returns the graph's next states and the largest difference."""
     expected, expected_states = reference.run(tokens, states)

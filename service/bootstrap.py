@@ -28,13 +28,15 @@ from service.greeting import Addresses, greeting, reachable
 from service.loading import Loading, ModelFolderError
 from service.sessions.limits import Limits
 from service.sessions.service import Sessions
-from service.sessions.stores.memory import MemoryStore
-from service.settings import CapacityConfig, ListenConfig, Settings, TransportConfig
+from service.sessions.stores.opening import CannotOpen
+from service.settings import CapacityConfig, ListenConfig, Settings, StoreConfig, TransportConfig
+from service.storing import Opening, max_awake, sweep_for_ever, where_text_is_kept
 from service.telemetry.late import LateEngineObserver, LateRequestObserver, LateStoreObserver
 from service.telemetry.logs import configure_logs
 from service.telemetry.timed_store import TimedStore
 from service.transport.caller import TenantResolver
 from service.transport.grpc.server import GrpcServer
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.listening import CannotListen, open_socket
 
@@ -64,9 +66,10 @@ class Server:
         listen: ListenConfig,
         transport: TransportConfig,
         capacity: CapacityConfig,
+        opening: Opening,
         grace_s: float,
     ) -> None:
-        self._models = models
+        self._models, self._opening = models, opening
         self._listen, self._transport, self._capacity, self._grace_s = listen, transport, capacity, grace_s
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
@@ -92,12 +95,14 @@ class Server:
 
     async def _start(self) -> Addresses:
         listen = self._listen
+        self._closing.push_async_callback(self._opening.give_up)
         metrics_socket = self._listen_on("--metrics-port", listen.metrics_port)
         self._closing.push_async_callback(self._close_metrics)
         http_socket = self._listen_on("--http-port", listen.http_port)
         engines = self._open_engines()
         sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
+        self._inference = LateInference(sessions)
         grpc, grpc_port = await self._open_grpc(sessions)
         warming = asyncio.create_task(_warm_up(engines, grpc))
         try:
@@ -146,6 +151,7 @@ class Server:
             sessions,
             engines.suggesters,
             tenants=self._tenants,
+            inference=self._inference,
             lifecycle=self.lifecycle,
             transport=self._transport,
             metrics_url=f"http://{reachable(self._listen.host, metrics_port)}/metrics",
@@ -161,18 +167,25 @@ class Server:
         return engines
 
     def _open_sessions(self, engines: Engines) -> Sessions:
+        try:
+            store = self._opening.take()
+        except CannotOpen as error:
+            raise StartFailed(f"--store: {error}") from error
         sessions = Sessions(
             engines.suggesters,
-            TimedStore(MemoryStore(), self._store_observer),
+            TimedStore(store, self._store_observer),
             new_id=lambda: secrets.token_hex(16),
             new_incarnation=lambda: secrets.randbits(63),
             limits=Limits(
                 max_sessions=self._capacity.max_sessions,
+                max_awake=max_awake(self._opening.config),
                 max_text_bytes=self._capacity.max_session_bytes,
                 max_inserted_bytes=self._capacity.max_edit_bytes,
             ),
         )
         self._closing.push_async_callback(sessions.close)
+        if self._opening.config.retention_s is not None:
+            self._closing.callback(asyncio.create_task(sweep_for_ever(sessions)).cancel)
         return sessions
 
     async def _stop_facades(self) -> None:
@@ -186,6 +199,7 @@ class Server:
             observer=self._request_observer,
             lifecycle=self.lifecycle,
             max_request_bytes=self._transport.max_request_bytes,
+            inference=self._inference,
         )
         try:
             port = await server.start(self._listen.host, self._listen.grpc_port)
@@ -195,8 +209,8 @@ class Server:
         return server, port
 
 
-def serve(settings: Settings, loading: Loading) -> None:
-    """Serve the models that are being loaded until SIGTERM or SIGINT.
+def serve(settings: Settings, loading: Loading, opening: Opening) -> None:
+    """Serve the models that are being loaded, with the store that is being opened, until SIGTERM or SIGINT.
 
     Raises StartFailed if a port cannot be opened or a model cannot be served.
     """
@@ -215,24 +229,25 @@ def serve(settings: Settings, loading: Loading) -> None:
                     "way_out": "serve a graph of `carousel export`, without --allow-batch-dependent",
                 },
             )
-    run(settings, [(model, model.identity) for model in models])
+    run(settings, [(model, model.identity) for model in models], opening)
 
 
-def run(settings: Settings, models: Models) -> None:
+def run(settings: Settings, models: Models, opening: Opening) -> None:
     """Serve models that are loaded already until SIGTERM or SIGINT. Raises StartFailed."""
     server = Server(
         models,
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),
+        opening=opening,
         grace_s=settings.grace_s,
     )
     identities = [identity for _, identity in models]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(server, identities, banner=settings.log_format != "json"))
+        runner.run(_run(server, identities, opening.config, banner=settings.log_format != "json"))
 
 
-async def _run(server: Server, identities: Sequence[ModelIdentity], *, banner: bool) -> None:
+async def _run(server: Server, identities: Sequence[ModelIdentity], storing: StoreConfig, *, banner: bool) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -244,9 +259,14 @@ async def _run(server: Server, identities: Sequence[ModelIdentity], *, banner: b
     gc.enable()
     log = logging.getLogger("carousel")
     if banner:
-        print(greeting(addresses, identities), file=sys.stderr, flush=True)
+        print(greeting(addresses, identities, where_text_is_kept(storing)), file=sys.stderr, flush=True)
     default = identities[0]
-    about = {"model": default.name, "digest": default.digest, "models": [identity.name for identity in identities]}
+    about = {
+        "model": default.name,
+        "digest": default.digest,
+        "models": [identity.name for identity in identities],
+        "store": storing.described,
+    }
     log.info("serving", extra={**asdict(addresses), **about})
     await ended.wait()
     log.info("draining")

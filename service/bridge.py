@@ -10,11 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from service.engine.engine import Engine
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
 from service.engine.tasks import Ticket
 from service.errors import CarouselError
+
+Result = TypeVar("Result", AdvanceResult, Scored)
 
 
 class EngineSuggester:
@@ -69,6 +72,17 @@ class EngineSuggester:
             raise
         return stream
 
+    def score(self, request: Score) -> asyncio.Future[Scored]:
+        """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
+
+        Cancelling the future stops the work.
+        """
+        future: asyncio.Future[Scored] = self._loop.create_future()
+        ticket = self._engine.submit(request, partial(self._settle, future))
+        self._waiting += 1
+        future.add_done_callback(partial(self._ended, ticket))
+        return future
+
     async def idle(self) -> None:
         """Return when every request has been answered. Awaited once, at the end."""
         if not self._engine.idle:
@@ -93,13 +107,13 @@ class EngineSuggester:
         elif self._idle is not None and self._engine.idle and not self._idle.done():
             self._idle.set_result(None)
 
-    def _ended(self, ticket: Ticket, future: asyncio.Future[AdvanceResult]) -> None:
+    def _ended(self, ticket: Ticket, future: asyncio.Future[Result]) -> None:
         if future.cancelled():
             self._engine.cancel(ticket)
         else:
             future.exception()  # seen here, because who wants no suggestions never awaits it
 
-    def _settle(self, future: asyncio.Future[AdvanceResult], result: AdvanceResult | CarouselError) -> None:
+    def _settle(self, future: asyncio.Future[Result], result: Result | CarouselError) -> None:
         self._waiting -= 1
         if future.done():
             return  # its owner went away

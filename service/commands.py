@@ -27,6 +27,7 @@ COMMANDS_GROUP = "carousel.commands"
 _HOW_TO_INSTALL = {
     "torch": "make train-env",
     "onnx": "make train-env",
+    "jinja2": "make train-env",
     "matplotlib": "make train-env",
     "pathspec": "make train-env",
     "carousel_client": "pip install ./client",
@@ -121,8 +122,8 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _help(about: About) -> str:
-    if about.is_made:
-        return f"{about.description} The shipped one by default."
+    if about.made:
+        return f"{about.description} {about.made[0].upper()}{about.made[1:]} by default."
     if about.default in (None, (), False):
         return about.description
     return f"{about.description} {about.default} by default."

@@ -19,6 +19,7 @@ from service.settings import CapacityConfig
 Models = Sequence[tuple[StepModel, ModelIdentity]]
 """What is served, the default first; every identity has a name of its own."""
 
+_LAST_BATCH_S = 1.0  # what the process waits at the end for a batch that nobody waits for any more
 _WARM_UP_TEXT = b"def main():\n    "
 _WARM_UP_SCOPE = "warm-up"  # a scope of its own: no session shares its states
 
@@ -73,4 +74,4 @@ class Engines:
             for engine in self._engines:
                 engine.abandon()
         for runner in self._runners:
-            await asyncio.to_thread(runner.close)
+            await asyncio.to_thread(runner.close, wait_s=_LAST_BATCH_S)

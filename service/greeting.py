@@ -28,7 +28,7 @@ def reachable(host: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def greeting(addresses: Addresses, identities: Sequence[ModelIdentity]) -> str:
+def greeting(addresses: Addresses, identities: Sequence[ModelIdentity], where_text_is_kept: str) -> str:
     """The lines that start-up prints; `identities` are those of the models, the default first."""
     host = addresses.host
     http = f"http://{reachable(host, addresses.http_port)}"
@@ -44,7 +44,7 @@ Carousel serves {served}
   docs     {http}/docs
   metrics  http://{reachable(host, addresses.metrics_port)}/metrics
 
-Typed text is kept in memory only: nothing is written, and it is gone when the server ends.
+{where_text_is_kept}
 
 Try it:
 

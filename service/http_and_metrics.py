@@ -14,6 +14,7 @@ from service.telemetry.scraping import MetricsServer
 from service.transport.caller import TenantResolver
 from service.transport.http.app import create_app
 from service.transport.http.server import HttpServer
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 
 
@@ -37,6 +38,7 @@ def prepare(
     suggesters: Mapping[str, EngineSuggester],
     *,
     tenants: TenantResolver,
+    inference: LateInference,
     lifecycle: Lifecycle,
     transport: TransportConfig,
     metrics_url: str,
@@ -52,6 +54,7 @@ def prepare(
     app = create_app(
         sessions,
         tenants=tenants,
+        inference=inference,
         lifecycle=lifecycle,
         observer=requests,
         metrics_url=metrics_url,
@@ -64,5 +67,5 @@ def prepare(
         {name: EngineMetrics(metrics, name) for name in suggesters},
         requests,
         StoreMetrics(metrics),
-        HttpServer(app, grace_s=grace_s),
+        HttpServer(app, grace_s=grace_s, max_request_bytes=transport.max_request_bytes),
     )

@@ -17,10 +17,14 @@ def run_server(flags: Mapping[str, str | bool], config: str | None) -> None:
     settings = load_settings(flags, None if config is None else Path(config))
     from service.loading import begin_loading
 
+    storing = settings.storing()
     loading = begin_loading(settings.models_to_load())
+    from service.storing import Opening
+
+    opening = Opening(storing)
     from service import bootstrap
 
     try:
-        bootstrap.serve(settings, loading)
+        bootstrap.serve(settings, loading, opening)
     except bootstrap.StartFailed as error:
         raise CommandError(str(error)) from error

@@ -21,6 +21,12 @@ _UNITS = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
     for binary in ("", "i")
 }
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|h|d|)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+SHARED_STORES = ("valkey", "valkeys", "redis", "rediss")
+"""Schemes of the stores that replicas may share; with an s at the end, over TLS."""
+_STORES = "memory:, sqlite:PATH, valkey://HOST:PORT/DB (valkeys:// with TLS)"
+_VALKEY_URL = re.compile(r"//(?:[^/@]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/\d{0,5})?(?:\?\S*)?")
 _SWITCHED = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
 
@@ -78,6 +84,49 @@ def seconds(low: float, high: float) -> Kind[float]:
         return number
 
     return Kind("SECONDS", read)
+
+
+def duration() -> Kind[float]:
+    """Seconds, more than none: a number, or one with a unit such as 90s, 12h or 30d."""
+
+    def read(value: object) -> float:
+        found = _DURATION.fullmatch(str(value).strip().lower()) if isinstance(value, str | int | float) else None
+        number = float(found[1]) * _SECONDS[found[2]] if found and len(found[1]) < 20 else 0.0
+        if number <= 0 or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a duration, such as 3600, 90s, 45m, 12h or 30d")
+        return number
+
+    return Kind("DURATION", read)
+
+
+def file() -> Kind[Path]:
+    """A file; whether it is there is seen when it is read."""
+
+    def read(value: object) -> Path:
+        return value if isinstance(value, Path) else Path(_text(value)).expanduser()
+
+    return Kind("PATH", read)
+
+
+def store() -> Kind[str]:
+    """Where sessions are kept: memory:, sqlite:PATH or a URL of Valkey or Redis."""
+
+    def read(value: object) -> str:
+        written = _text(value)
+        scheme, colon, rest = written.partition(":")
+        if written == "memory:" or (scheme == "sqlite" and rest):
+            return written
+        if not colon or scheme not in SHARED_STORES:
+            raise ValueError(f"{_without_password(written)!r} is no store; accepted: {_STORES}")
+        if _VALKEY_URL.fullmatch(rest) is None:
+            raise ValueError(f"{_without_password(written)!r} is not {scheme}://[USER:PASSWORD@]HOST[:PORT][/DB]")
+        return written
+
+    return Kind("STORE", read)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//.*@", "//...@", url)
 
 
 def size() -> Kind[int]:

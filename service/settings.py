@@ -11,10 +11,23 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from service.setting_kinds import Kind, folders, one_of, origins, seconds, size, switch, text, whole
+from service.setting_kinds import (
+    SHARED_STORES,
+    Kind,
+    duration,
+    file,
+    folders,
+    one_of,
+    origins,
+    seconds,
+    size,
+    store,
+    switch,
+    text,
+    whole,
+)
 
 ENVIRONMENT_PREFIX = "CAROUSEL_"
-MEMORY_STORE = "memory:"
 _SHIPPED_MODEL = Path("models") / "python"
 
 _PORT = whole(0, 65535)
@@ -76,6 +89,32 @@ class CapacityConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Where sessions are kept, when an edit is acknowledged, for how long and how much of a tenant's.
+
+    kind: what the rest is for.  path: of sqlite.  url: of valkey.  password: instead of the one in the URL, if any.
+    """
+
+    kind: Literal["memory", "sqlite", "valkey"]
+    path: Path | None = None
+    url: str | None = None
+    password: str | None = None
+    acknowledge: Literal["store", "fsync", "memory"] = "store"
+    retention_s: float | None = None
+    sessions_per_tenant: int | None = None
+    bytes_per_tenant: int | None = None
+    max_sessions: int = 10_000
+
+    @property
+    def described(self) -> str:
+        """As it may be shown to anybody: without a password."""
+        if self.url is None:
+            return f"{self.kind}:{self.path or ''}"
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much to log and in which shape; `auto` is readable on a terminal and JSON elsewhere."""
 
@@ -87,13 +126,16 @@ def _shipped() -> tuple[Path, ...]:
     return (shipped_model(),)
 
 
-def _store() -> Kind[str]:
-    def read(value: object) -> str:
-        if value != MEMORY_STORE:
-            raise ValueError(f"{value!r} is not a supported store; accepted: {MEMORY_STORE}")
-        return MEMORY_STORE
-
-    return Kind("TEXT", read)
+def _state_file() -> str:
+    """The session file of whoever starts a server: in the XDG state folder (specifications.freedesktop.org/basedir)."""
+    folder = os.environ.get("XDG_STATE_HOME", "")
+    if not Path(folder).is_absolute():
+        folder = str(Path("~/.local/state").expanduser() if os.environ.get("HOME") else "")
+    if not folder:
+        raise SettingsError(
+            f"{_spellings('store')}: no home folder for a session file; give sqlite:PATH, or memory: to keep none"
+        )
+    return f"sqlite:{Path(folder) / 'carousel' / 'sessions.sqlite'}"
 
 
 def _no_keys() -> Kind[Path]:
@@ -106,12 +148,15 @@ def _no_keys() -> Kind[Path]:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the command line and the documentation say of a setting; with `is_made`, its default is made at start."""
+    """What the command line and the documentation say of a setting.
+
+    made: in words, a default that is made at start, instead of `default`; None if it is not made.
+    """
 
     kind: Kind[Any]
     description: str
     default: Any
-    is_made: bool
+    made: str | None
 
 
 def _setting(kind: Kind[T], description: str, default: T) -> T:
@@ -119,8 +164,9 @@ def _setting(kind: Kind[T], description: str, default: T) -> T:
     return made
 
 
-def _computed(kind: Kind[T], description: str, default: Callable[[], T]) -> T:
-    made: T = field(default_factory=default, metadata={"kind": kind, "description": description})
+def _computed(kind: Kind[T], description: str, words: str, default: Callable[[], T]) -> T:
+    metadata = {"kind": kind, "description": description, "made": words}
+    made: T = field(default_factory=default, metadata=metadata)
     return made
 
 
@@ -137,7 +183,10 @@ class Settings:
     http_port: int = _setting(_PORT, "Port of REST and its documentation; 0 lets the system choose.", 8000)
     metrics_port: int = _setting(_PORT, "Port of the Prometheus metrics; 0 lets the system choose.", 9464)
     model: tuple[Path, ...] = _computed(
-        folders(), "The model folder to serve, or several with commas between them; the first is the default.", _shipped
+        folders(),
+        "The model folder to serve, or several with commas between them; the first is the default.",
+        "the shipped model",
+        _shipped,
     )
     precision: Literal["fp32", "int8"] | None = _optional(
         one_of("fp32", "int8"), "Which graph of the folder to serve; int8 where there is one by default."
@@ -146,7 +195,25 @@ class Settings:
     allow_batch_dependent: bool = _setting(
         switch(), "Serve a graph whose rows depend on each other: what one types changes what another is shown.", False
     )
-    store: str = _setting(_store(), "Where sessions are kept: memory:.", MEMORY_STORE)
+    store: str = _computed(
+        store(),
+        "Where sessions are kept: memory:, sqlite:PATH, or valkey://HOST:PORT/DB, which replicas may share.",
+        "a file in the XDG state folder",
+        _state_file,
+    )
+    store_password_file: Path | None = _optional(
+        file(), "File of the password for valkey://, instead of one in the URL."
+    )
+    acknowledge: Literal["store", "fsync", "memory"] = _setting(
+        one_of("store", "fsync", "memory"),
+        "What an acknowledged edit survives: store: a killed process; fsync: lost power; memory: neither.",
+        "store",
+    )
+    retention: float | None = _optional(
+        duration(), "How long a session is kept after its last edit; for ever if not set."
+    )
+    max_tenant_sessions: int | None = _optional(whole(1), "Most sessions that a tenant keeps.")
+    max_tenant_bytes: int | None = _optional(size(), "Most bytes of text that a tenant keeps in its sessions.")
     api_keys_file: Path | None = _optional(_no_keys(), "File of API keys.")
     trust_tenant_header: bool = _setting(
         switch(), "Believe x-carousel-tenant; only behind a gateway that has authenticated the caller.", False
@@ -157,7 +224,7 @@ class Settings:
     max_edit_bytes: int = _setting(size(), "Largest edit, in bytes of UTF-8.", 64 * 1024)
     max_session_bytes: int = _setting(size(), "Largest text of a session, in bytes of UTF-8.", 1024 * 1024)
     max_request_bytes: int = _setting(size(), "Largest request, in bytes.", 1024 * 1024)
-    max_sessions: int = _setting(whole(1), "Most sessions that this process holds.", 10_000)
+    max_sessions: int = _setting(whole(1), "Most sessions that are held; others are parked in the store.", 10_000)
     state_budget: int = _setting(size(), "Memory for states, in bytes or as 256MiB.", 256 << 20)
     max_batch_rows: int = _setting(whole(1, 1024), "Most rows that one model step takes.", 64)
     max_queued: int = _setting(whole(1), "Most requests that wait for the engine.", 4096)
@@ -203,6 +270,35 @@ class Settings:
             self.look_ahead,
         )
 
+    def storing(self) -> StoreConfig:
+        """The part for the store. Raises SettingsError if they do not fit together, or a password cannot be read."""
+        scheme, _, rest = self.store.partition(":")
+        shared = scheme in SHARED_STORES
+        if shared and self.acknowledge == "memory":
+            raise SettingsError(
+                f"{_spellings('acknowledge')}: memory is for a store of one process: with {scheme}:// it is "
+                "store or fsync"
+            )
+        return StoreConfig(
+            kind="valkey" if shared else "sqlite" if scheme == "sqlite" else "memory",
+            path=Path(rest).expanduser() if scheme == "sqlite" else None,
+            url=self.store if shared else None,
+            password=self._store_password(),
+            acknowledge=self.acknowledge,
+            retention_s=self.retention,
+            sessions_per_tenant=self.max_tenant_sessions,
+            bytes_per_tenant=self.max_tenant_bytes,
+            max_sessions=self.max_sessions,
+        )
+
+    def _store_password(self) -> str | None:
+        if self.store_password_file is None:
+            return None
+        try:
+            return self.store_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{_spellings('store_password_file')}: cannot be read: {error}") from error
+
     def log(self) -> LogConfig:
         """The part for the logs."""
         return LogConfig(self.log_level, self.log_format)
@@ -213,7 +309,7 @@ SETTINGS: Mapping[str, About] = {
         one.metadata["kind"],
         one.metadata["description"],
         default=None if one.default is MISSING else one.default,
-        is_made=one.default_factory is not MISSING,
+        made=one.metadata.get("made"),
     )
     for one in fields(Settings)
 }

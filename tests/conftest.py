@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +14,6 @@ settings.register_profile(
 )
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# A server that a test starts without naming a store keeps its sessions by default: here, not in anybody's home.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="carousel-tests-")

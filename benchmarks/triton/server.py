@@ -13,9 +13,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.report import BenchmarkError
@@ -70,6 +71,7 @@ class RunningTriton:
 
     target: str  # gRPC, HOST:PORT
     pid: int
+    http: str  # HOST:PORT
 
 
 def interpreter(environment: Path = ENVIRONMENT) -> Path | None:
@@ -80,13 +82,25 @@ def interpreter(environment: Path = ENVIRONMENT) -> Path | None:
 
 @contextmanager
 def own_triton(model: TritonModel, environment: Path = ENVIRONMENT) -> Iterator[RunningTriton]:
-    """Triton on free ports of this machine, ended when it is left. Raises BenchmarkError if it does not start."""
+    """Triton with this model, ended when it is left. Raises BenchmarkError if it does not start."""
+    with triton_with(partial(_write_model, model), environment) as running:
+        yield running
+
+
+@contextmanager
+def triton_with(write_models: Callable[[Path], None], environment: Path = ENVIRONMENT) -> Iterator[RunningTriton]:
+    """Triton on free ports of this machine with the repository that `write_models` writes into a folder.
+
+    Ended when it is left. Raises BenchmarkError if it does not start.
+    """
     site = _site(environment)
     if site is None:
         raise BenchmarkError(f"there is no Triton in {environment}; make it with: make triton-env")
     with tempfile.TemporaryDirectory(prefix="carousel-triton-") as temporary:
         folder = Path(temporary)
-        _lay_out(folder, site / "pytriton" / "tritonserver", model)
+        _lay_out(folder, site / "pytriton" / "tritonserver")
+        (folder / "models").mkdir()
+        write_models(folder / "models")
         grpc_port, http_port = _free_port(), _free_port()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -97,7 +111,7 @@ def own_triton(model: TritonModel, environment: Path = ENVIRONMENT) -> Iterator[
             )
         try:
             _wait_until_ready(process, http_port, folder / "log")
-            yield RunningTriton(f"{_HOST}:{grpc_port}", process.pid)
+            yield RunningTriton(f"{_HOST}:{grpc_port}", process.pid, f"{_HOST}:{http_port}")
         finally:
             process.terminate()
             try:
@@ -112,15 +126,19 @@ def _site(environment: Path) -> Path | None:
     return found[0].parent.parent if found else None
 
 
-def _lay_out(folder: Path, wheel: Path, model: TritonModel) -> None:
-    """The backend with the stub for this Python beside it, and a repository with one model."""
+def _lay_out(folder: Path, wheel: Path) -> None:
+    """The backend with the stub for this Python beside it."""
     backend = folder / "backends" / "python"
     shutil.copytree(wheel / "backends" / "python", backend)
     stubs = wheel / "python_backend_stubs" / wheel.parents[2].name.removeprefix("python")
     shutil.copy(stubs / "triton_python_backend_stub", backend)
     (folder / "bin").mkdir()
     (folder / "bin" / "tritonserver").symlink_to(wheel / "bin" / "tritonserver")
-    version_folder = folder / "models" / MODEL / "1"
+
+
+def _write_model(model: TritonModel, models: Path) -> None:
+    """A repository with one model."""
+    version_folder = models / MODEL / "1"
     version_folder.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "backend.py", version_folder / "model.py")
     configuration = _CONFIGURATION.format(

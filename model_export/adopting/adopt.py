@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from model_export import folder as model_folder
 from model_export.adopting import wrapping
 from model_export.adopting.foreign import BYTES, ForeignGraph
+from model_export.adopting.layouts import time_major
 from model_export.adopting.pairing import Pair, find_pairs
 from model_export.errors import ExportError, ParityError
 from model_export.graphs import contract
@@ -48,6 +49,7 @@ def adopt(
         data = path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror})") from error
+    data = time_major(data)
     graph = ForeignGraph(data, tokens=tokens, head=head)
     _check_weights(graph)
     found = find_pairs(graph, pairs or {})

@@ -20,7 +20,7 @@ from service.model.manifest import ModelFolderError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TRAINING_PACKAGES = frozenset({"matplotlib", "onnx", "pathspec", "torch"})
+TRAINING_PACKAGES = frozenset({"jinja2", "matplotlib", "onnx", "pathspec", "torch"})
 
 console = Console(stderr=True)
 """Everything for people; standard output is for figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from onnx import ValueInfoProto
@@ -25,25 +26,30 @@ def top_k(vocabulary_size: int) -> int:
     return min(TOP_K, vocabulary_size)
 
 
-def lstm_states(units: Sequence[int], *, hidden: str, initial_hidden: float) -> tuple[StateTensor, ...]:
+def lstm_states(
+    units: Sequence[int], *, hidden: Literal["float32", "uint8"], initial_hidden: float
+) -> tuple[StateTensor, ...]:
     """h and c of every layer, layer by layer; `hidden` is the dtype that h is carried in."""
     states = []
     for layer, width in enumerate(units):
-        for role, letter, dtype, initial in (("hidden", "h", hidden, initial_hidden), ("cell", "c", "float32", 0.0)):
-            states.append(
-                StateTensor.model_validate(
-                    {
-                        "input": f"{letter}{layer}",
-                        "output": f"{letter}{layer}_out",
-                        "role": role,
-                        "layer": layer,
-                        "dtype": dtype,
-                        "width": width,
-                        "initial": initial,
-                    }
-                )
-            )
+        states.append(state("h", layer, width, dtype=hidden, initial=initial_hidden))
+        states.append(state("c", layer, width))
     return tuple(states)
+
+
+def state(
+    letter: str, layer: int, width: int, *, dtype: Literal["float32", "uint8"] = "float32", initial: float = 0.0
+) -> StateTensor:
+    """One state of one layer, h or c; its tensors are called h0 and h0_out, c0 and c0_out, h1 ..."""
+    return StateTensor(
+        input=f"{letter}{layer}",
+        output=f"{letter}{layer}_out",
+        role="cell" if letter == "c" else "hidden",
+        layer=layer,
+        dtype=dtype,
+        width=width,
+        initial=initial,
+    )
 
 
 def inputs(states: Sequence[StateTensor]) -> list[ValueInfoProto]:

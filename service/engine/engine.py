@@ -19,13 +19,13 @@ from service.engine.launching import RunHere, Runner, Running, drop, keep, launc
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.pace import Pace
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, AdvanceResult, Complete, PathId, Piece, Request
+from service.engine.requests import Advance, AdvanceResult, Complete, PathId, Piece, Request, Score, Scored
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
 from service.engine.tasks import Tasks, Ticket, too_small
 from service.errors import CarouselError, Unavailable
 
-AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece)
+AnswerType = TypeVar("AnswerType", bound=AdvanceResult | Piece | Scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ class Engine:
 
         Raises Overloaded if the engine is full, or if suggestions or a completion would come too late.
 
-        An Advance has one result. A Complete has any number of pieces, at most one a tick, and ends with the one that
-        has a `finish`. Either may end with an error instead.
+        An Advance and a Score have one result. A Complete has any number of pieces, at most one a tick, and ends with
+        the one that has a `finish`. Each may end with an error instead.
         """
-        assert isinstance(request, Advance | Complete), "there are no other requests"
+        assert isinstance(request, Advance | Complete | Score), "there are no other requests"
         if self._closed:
             raise Unavailable("the server is shutting down; try another replica", 1.0)
         self._gate.enter(request)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.following import follow_by_steps
-from service.engine.ports import FollowResult, States, StateShape, StepResult
+from service.engine.ports import FollowResult, ReadResult, States, StateShape, StepResult
+from service.engine.reading import read_by_steps
 
 _LIKELY = np.frombuffer("abcdefghij \n_(.)é".encode(), np.uint8)
 
@@ -56,6 +57,10 @@ class FakeModel:
     def follow(self, tokens: NDArray[np.int64], states: States, *, ends_only: bool = False) -> FollowResult:
         """Feed tokens, some of the model's own choice; see `ports.StepModel`."""
         return follow_by_steps(self, tokens, states, ends_only=ends_only)
+
+    def read(self, tokens: NDArray[np.int64], states: States) -> ReadResult:
+        """Feed a chunk, and tell every distribution; see `ports.StepModel`."""
+        return read_by_steps(self, tokens, states)
 
 
 def _mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

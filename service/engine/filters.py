@@ -76,6 +76,23 @@ def apply_repetition_penalty(log_weights: LogWeights, recent: bytes, penalty: fl
     return shifted
 
 
+def apply_presence_and_frequency_penalties(
+    log_weights: LogWeights, generated: bytes, presence: float, frequency: float
+) -> LogWeights:
+    """Take from every token in `generated` `presence`, and `frequency` for each time that it is there.
+
+    OpenAI's definition ("Frequency and presence penalties", its guide to text generation); below zero repetition is
+    made likelier. Tokens outside of the vocabulary have no weight to take from.
+    """
+    if (presence == 0.0 and frequency == 0.0) or not generated:
+        return log_weights
+    times = np.bincount(np.frombuffer(generated, np.uint8), minlength=256)
+    known = min(log_weights.shape[-1], len(times))
+    shifted = log_weights.copy()
+    shifted[..., :known] -= presence * (times[:known] > 0) + frequency * times[:known]
+    return shifted
+
+
 def apply_temperature(log_weights: LogWeights, temperature: float) -> LogWeights:
     """Divide by `temperature`, above zero: below one sharpens, above one flattens."""
     if temperature == 1.0:

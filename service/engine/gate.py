@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.engine.admission import Admission
-from service.engine.requests import Advance, Complete
+from service.engine.requests import Advance, Complete, Score
 from service.errors import Overloaded
 
 _LONGEST_DELAY_S = 60.0  # that anybody is told to stay away
@@ -41,7 +41,7 @@ class Gate:
         self._waiting = self._asking = self._left = 0
         self._rate = _ServiceRate()
 
-    def enter(self, request: Advance | Complete) -> None:
+    def enter(self, request: Advance | Complete | Score) -> None:
         """One more. Raises Overloaded, with the time after which it is worth another try."""
         if self._waiting >= self._max_waiting:
             delay = self._waiting / max(self._rate.per_second, 1.0)
@@ -57,7 +57,7 @@ class Gate:
         """Somebody who has left goes on unasked: a movement that nobody waits for any more."""
         self._waiting += 1
 
-    def leave(self, request: Advance | Complete) -> None:
+    def leave(self, request: Advance | Complete | Score) -> None:
         """One less."""
         self._waiting -= 1
         self._asking -= asks(request)
@@ -70,6 +70,6 @@ class Gate:
             self._left = 0
 
 
-def asks(request: Advance | Complete) -> bool:
-    """Whether somebody waits for text. A mere movement is cheap, and whoever is refused it makes it later anyway."""
-    return isinstance(request, Complete) or request.suggest is not None
+def asks(request: Advance | Complete | Score) -> bool:
+    """Whether somebody waits for it. A mere movement is cheap, and whoever is refused it makes it later anyway."""
+    return not isinstance(request, Advance) or request.suggest is not None

@@ -7,22 +7,25 @@ the one before it gave.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import LIKELIEST, FollowResult, States, StepModel, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ReadResult, States, StepModel, StepResult
+from service.engine.reading import Reading
 from service.engine.scheduler import Batch, Kind
 from service.engine.state_tree import Node, Nodes, StateTree
 
 FEW_ROWS = 16
 """A larger batch keeps only the ends of completions' ways: what the checkpoint rule would drop first anyway."""
 
-Result = StepResult | FollowResult
+Result = StepResult | FollowResult | ReadResult
 
 
 class Ran(NamedTuple):
@@ -38,9 +41,6 @@ class Runner(Protocol):
     def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Begin; the future has what `work` returns or raises."""
 
-    def close(self) -> None:
-        """End; nothing is started afterwards."""
-
 
 class RunHere:
     """Runs a batch on the caller's thread, before it returns."""
@@ -48,29 +48,46 @@ class RunHere:
     def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Run it; the future is done."""
         future: Future[Ran] = Future()
-        try:
-            future.set_result(work())
-        except Exception as error:  # noqa: BLE001 -- it belongs to whoever asks for the result
-            future.set_exception(error)
+        _run(work, future)
         return future
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class RunBeside:
-    """Runs batches on a thread of its own: the model releases the interpreter lock, so the caller goes on."""
+    """Runs batches on a thread of its own: the model releases the interpreter lock, so the caller goes on.
+
+    Not an executor of the standard library: that waits for its threads when the process ends, and a model that hangs
+    would keep it from ending.
+    """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="carousel-model")
+        self._waiting: SimpleQueue[tuple[Callable[[], Ran], Future[Ran]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run_all, name="carousel-model", daemon=True)
+        self._thread.start()
 
     def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Queue it behind those that were started before."""
-        return self._pool.submit(work)
+        future: Future[Ran] = Future()
+        self._waiting.put((work, future))
+        return future
 
-    def close(self) -> None:
-        """Wait for what runs, and end the thread."""
-        self._pool.shutdown()
+    def close(self, *, wait_s: float = 10.0) -> None:
+        """End after what was started, and wait for that. Called once, last."""
+        self._waiting.put(None)
+        self._thread.join(wait_s)
+
+    def _run_all(self) -> None:
+        while (one := self._waiting.get()) is not None:
+            _run(*one)
+            del one  # a batch is let go before the next one comes
+
+
+def _run(work: Callable[[], Ran], future: Future[Ran]) -> None:
+    try:
+        ran = work()
+    except Exception as error:  # noqa: BLE001 -- it belongs to whoever asks for the result
+        future.set_exception(error)
+    else:
+        future.set_result(ran)
 
 
 @dataclass(slots=True)
@@ -85,11 +102,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a batch has left in the tree: the node that grants each row's wish, and what was fed beyond the wish."""
+    """What a batch has left in the tree: the node that grants each row's wish, and what was fed beyond the wish.
+
+    readings: of each row, if the batch was read.
+    """
 
     nodes: list[Node]
     followed: list[bytes]
     log_probabilities: NDArray[np.float32] | None = None
+    readings: list[Reading] | None = None
 
 
 def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, clock: Callable[[], float]) -> Running:
@@ -110,6 +131,8 @@ def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, cloc
 def _work(model: StepModel, batch: Batch, states: States) -> Callable[[], Result]:
     """The call of the model that runs the batch."""
     given = np.frombuffer(b"".join(batch.tokens), np.uint8).reshape(batch.rows, -1).T
+    if batch.kind is Kind.READ:
+        return partial(model.read, np.ascontiguousarray(given, np.int64), states)
     if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK or batch.steps == 1:
         tokens = np.ascontiguousarray(given, np.int64)
         return partial(model.step, tokens, states, all_probabilities=batch.whole)
@@ -141,6 +164,8 @@ def keep(tree: StateTree, running: Running, result: Result) -> Kept:
     tree.unpin(batch.parents)
     if isinstance(result, FollowResult):
         return _keep_ways(tree, batch, parents, result)
+    if isinstance(result, ReadResult):
+        return _keep_read(tree, batch, result)
     if batch.kind is Kind.CHUNK:
         pairs = zip(batch.parents, batch.tokens, strict=True)
         nodes = [tree.add_far(node, tokens, result, row) for row, (node, tokens) in enumerate(pairs)]
@@ -160,6 +185,21 @@ def _keep_steps(tree: StateTree, batch: Batch, parents: Nodes, result: StepResul
     new = np.array([row for row, child in enumerate(held) if child is None], np.intp)
     fresh = iter(tree.add_near(parents[new], tokens[new], result, new).tolist())
     return [Node(next(fresh)) if child is None else child for child in held]
+
+
+def _keep_read(tree: StateTree, batch: Batch, result: ReadResult) -> Kept:
+    """Keep where each row ended; it may be held already, as may be what lies on the way."""
+    end = StepResult(result.states, result.top_tokens[-1], result.top_log_probabilities[-1])
+    nodes = []
+    for row, (parent, tokens) in enumerate(zip(batch.parents, batch.tokens, strict=True)):
+        node = tree.descend(parent, tokens)
+        rest = tokens[tree.depth(node) - tree.depth(parent) :]
+        if len(rest) == 1:
+            (node,) = tree.add_near(np.array([node], np.int32), np.frombuffer(rest, np.uint8), end, np.array([row]))
+        elif rest:
+            node = tree.add_far(node, rest, end, row)
+        nodes.append(Node(int(node)))
+    return Kept(nodes, [b""] * batch.rows, readings=[Reading.of(result, row) for row in range(batch.rows)])
 
 
 def _keep_ways(tree: StateTree, batch: Batch, parents: Nodes, result: FollowResult) -> Kept:

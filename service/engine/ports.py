@@ -62,6 +62,20 @@ class FollowResult:
     top_log_probabilities: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """What one batch of `StepModel.read` gave: `states` after the last token, and what was expected after each.
+
+    top_tokens: int64 [time, rows, top_k].  top_log_probabilities: float32 [time, rows, top_k].
+    log_probabilities: float32 [time, rows, vocabulary], natural log.
+    """
+
+    states: States
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+    log_probabilities: NDArray[np.float32]
+
+
 class StepModel(Protocol):
     """A recurrent language model over bytes. A row's result is bit-identical in any batch and any chunking."""
 
@@ -98,5 +112,12 @@ class StepModel(Protocol):
 
         tokens: int64 [steps, rows]; where LIKELIEST stands, the row is fed the first of its head after the step before,
         so none stands in the first step.  states: not mutated.  ends_only: of the states, the last ones are enough.
+        The same bits as `step` with the same tokens, one at a time. Raises ModelError as `step` does.
+        """
+
+    def read(self, tokens: NDArray[np.int64], states: States) -> ReadResult:
+        """Feed a chunk to every row, and tell the whole distribution after each of its tokens.
+
+        tokens: int64 [time, rows].  states: not mutated.
         The same bits as `step` with the same tokens, one at a time. Raises ModelError as `step` does.
         """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, NewType, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 PathId = NewType("PathId", int)
 """A place in the state tree that a session holds; its node and the nodes above it stay reachable while it is open."""
@@ -93,8 +96,10 @@ class AdvanceResult:
 class SamplingSpec:
     """How a token is chosen; the defaults are greedy. Ranges are checked by sessions.
 
-    Applied in this order: repetition penalty, logit bias, temperature, top-k, top-p, min-p. What is off is `top_k` 0,
-    `top_p` 1, `min_p` 0, `repetition_penalty` 1. At `temperature` 0 the likeliest token is taken.
+    Applied in this order: repetition penalty, presence and frequency penalties, logit bias, temperature, top-k, top-p,
+    min-p. What is off is `top_k` 0, `top_p` 1, `min_p` 0, `repetition_penalty` 1, the other penalties 0. At
+    `temperature` 0 the likeliest token is taken. The repetition penalty looks at the last bytes of the text, the other
+    two count the bytes generated so far.
     """
 
     temperature: float = 0.0
@@ -104,24 +109,32 @@ class SamplingSpec:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteSpec:
-    """One continuation of at most `max_bytes` bytes, ending before the first of the stop strings."""
+    """One continuation of at most `max_bytes` bytes, ending before the first of the stop strings.
+
+    top: tell how likely every byte was, and so many of the likeliest at its place, at most the model's `top_k`; None
+    tells nothing, 0 the byte alone.
+    """
 
     max_bytes: int = 256
     stop: tuple[bytes, ...] = ()
     sampling: SamplingSpec = SamplingSpec()
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Complete(Request["Piece"]):
-    """Continue `text` from where a path stands, without moving it; the answer is called with one Piece after another.
+    """Continue `text` from where a path stands; the answer is called with one Piece after another.
 
     `kept` says how many leading bytes of `text` equal the text that the path was last moved to; 0 is always right. An
     Advance of the same path to another text supersedes it. After `deadline_s`, on the engine's clock, it ends with what
-    it has.
+    it has. moves: the path, which nothing takes to another text meanwhile, stands at the end of `text` from the first
+    piece on; else it stays where it is.
     """
 
     path: PathId
@@ -129,17 +142,60 @@ class Complete(Request["Piece"]):
     kept: int = 0
     spec: CompleteSpec = CompleteSpec()
     deadline_s: float | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """The next bytes of a completion, valid UTF-8 by themselves; `finish` says why it ended and stands on the last one.
 
-    A last piece may be empty, no other is. `steps` counts the model steps so far.
+    A last piece may be empty, no other is. `steps` counts the model steps so far. Unless `CompleteSpec.top` is None, of
+    each byte of `text`, under the model's own distribution, before penalties, biases and temperature:
+
+    log_probabilities: float32 [bytes], natural log.  top_tokens: int64 [bytes, top], the likeliest there, best first.
+    top_log_probabilities: float32 [bytes, top].
     """
 
     text: bytes
     finish: FinishReason | None = None
+    steps: int = 0
+    log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+    top_tokens: NDArray[np.int64] | None = field(default=None, compare=False)
+    top_log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Request["Scored"]):
+    """How likely `text` is, byte by byte.
+
+    `kept` as for Complete. moves: the path, which nothing else moves, stands at the end of `text` afterwards; else it
+    is not moved. start: the first byte that is scored; what is before it is only read.  top: so many of the
+    likeliest bytes at every place, at most the model's `top_k`. Edits of the session do not supersede it. After
+    `deadline_s`, on the engine's clock, it ends with DeadlineExceeded.
+    """
+
+    path: PathId
+    text: bytes
+    kept: int = 0
+    start: int = 0
+    top: int = 0
+    deadline_s: float | None = None
+    moves: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What `Score` found of the n bytes `text[start:]`; all are natural logs of the model's own distribution.
+
+    log_probabilities: float32 [n], of each byte after those before it.  top_tokens: int64 [n, top], the likeliest at
+    its place, best first.  top_log_probabilities: float32 [n, top].  distribution: float32 [vocabulary], of what comes
+    after the whole text.  steps: the model steps that it took.
+    """
+
+    log_probabilities: NDArray[np.float32]
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+    distribution: NDArray[np.float32]
     steps: int = 0
 
 

@@ -17,6 +17,7 @@ from service.engine.filters import (
     apply_allowed,
     apply_logit_bias,
     apply_min_p,
+    apply_presence_and_frequency_penalties,
     apply_repetition_penalty,
     apply_temperature,
     apply_top_k,
@@ -32,18 +33,31 @@ _GOLDEN: Final = 0x9E3779B97F4A7C15
 
 def looks_at_head_only(spec: SamplingSpec) -> bool:
     """Whether the likeliest tokens are all that the choice depends on: greedy, and nothing shifts the weights."""
-    return spec.temperature == 0.0 and spec.repetition_penalty == 1.0 and not spec.logit_bias
+    shifted = spec.repetition_penalty != 1.0 or counts_generated(spec) or bool(spec.logit_bias)
+    return spec.temperature == 0.0 and not shifted
+
+
+def counts_generated(spec: SamplingSpec) -> bool:
+    """Whether the choice depends on what was generated before, all of it."""
+    return spec.presence_penalty != 0.0 or spec.frequency_penalty != 0.0
 
 
 def choose(
-    log_probabilities: NDArray[np.float32], spec: SamplingSpec, allowed: Allowed, recent: bytes, position: int
+    log_probabilities: NDArray[np.float32],
+    spec: SamplingSpec,
+    allowed: Allowed,
+    recent: bytes,
+    position: int,
+    generated: bytes = b"",
 ) -> int:
     """The next token. At temperature zero it is the likeliest, of equals the lowest.
 
     log_probabilities: natural log, float32 [vocabulary], normalized.  allowed: bool [vocabulary], not all false.
     recent: the text before, as far as repetition counts.  position: how many tokens of this text were drawn before.
+    generated: all of them, if presence or frequency is penalized.
     """
     shifted = apply_repetition_penalty(log_probabilities.astype(np.float64), recent, spec.repetition_penalty)
+    shifted = apply_presence_and_frequency_penalties(shifted, generated, spec.presence_penalty, spec.frequency_penalty)
     weights = apply_allowed(apply_logit_bias(shifted, spec.logit_bias), allowed)
     if spec.temperature == 0.0:
         return int(weights.argmax())

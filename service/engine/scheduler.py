@@ -1,10 +1,11 @@
 """Continuous batching: every tick plans batches from all that waits.
 
 A tick may run several batches, each of one kind: single steps (one token of many rows), ways (some tokens of the
-model's own choice after the one that was wished for) and chunks (prefill: the same number of tokens of a few rows), so
-a long paste delays a neighbour's keystroke by one chunk. The order is by priority, then fair between tenants, then
-between the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served less goes first, and
-who comes back after idling has no credit).
+model's own choice after the one that was wished for) and chunks (the same number of tokens of a few rows), of which the
+end is wanted or every token is read. There is one batch of chunks at most, so a long paste or a text that is scored
+delays a neighbour's keystroke by one chunk. The order is by priority, then fair between tenants, then between
+the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served less goes first, and who comes
+back after idling has no credit).
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ class Kind(Enum):
     CHUNK = "chunk"
     WAY = "way"
     WAY_END = "way's end"
+    READ = "read"
+
+    @property
+    def is_chunk(self) -> bool:
+        """Whether its rows are fed several tokens that are given."""
+        return self is Kind.CHUNK or self is Kind.READ
+
+
+_OTHER_CHUNKS = {Kind.CHUNK: Kind.READ, Kind.READ: Kind.CHUNK}
 
 
 @dataclass(slots=True)
@@ -105,6 +115,8 @@ class Scheduler:
                     batch.waiting[row].append((task, index))
                     batch.ahead[row] = max(batch.ahead[row], wish.ahead)
                 else:
+                    if kind.is_chunk and _OTHER_CHUNKS[kind] in batches:
+                        continue
                     batch = batches.get(kind) or batches.setdefault(kind, Batch(kind))
                     if not self._has_room(batch, wish.tokens, most):
                         continue
@@ -137,14 +149,14 @@ class Scheduler:
         return task.priority, self._served[task.path.scope], task.path.served, task.sequence
 
     def _has_room(self, batch: Batch, tokens: bytes, most: int) -> bool:
-        if batch.kind is Kind.CHUNK:
+        if batch.kind.is_chunk:
             alike = not batch.rows or len(tokens) == len(batch.tokens[0])
             return alike and batch.rows < self.limits.max_chunk_rows
         return batch.rows < most
 
     def _steps(self, batch: Batch) -> int:
         """How many tokens its rows are fed: of ways as many as half of the rows have a use for."""
-        if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK:
+        if batch.kind is Kind.STEP or batch.kind.is_chunk:
             return len(batch.tokens[0])
         limits = self.limits
         useful = 1 + sorted(batch.ahead)[batch.rows // 2]
@@ -161,6 +173,8 @@ class Scheduler:
 
 
 def _kind(wish: Wish, task: Task) -> Kind:
+    if wish.read:
+        return Kind.READ
     if len(wish.tokens) > 1:
         return Kind.CHUNK
     if not wish.ahead or task.whole:

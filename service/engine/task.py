@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece
+from service.engine.reaching import descend
+from service.engine.reading import Reading
+from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Score, Scored
 from service.engine.state_tree import Node, StateTree
 from service.engine.suggesting import steps_ahead, suggest
 from service.engine.wishes import Wish
@@ -19,7 +21,8 @@ from service.errors import CarouselError
 
 MAX_FREE_MOVES = 256  # a move along held states costs microseconds; this many at once delay nobody
 
-Outcome = AdvanceResult | Piece | CarouselError
+Result = AdvanceResult | Piece | Scored
+Outcome = Result | CarouselError
 Answer = Callable[[Any], None]
 """Takes the outcomes of one request; `Engine.submit` types which."""
 
@@ -60,14 +63,15 @@ class Task(ABC):
     beyond its own.
 
     `whole` says that it wants the whole distribution after its only wish, not just the head: the wish is then a step
-    even if its child is held, and `distribution` is natural log, float32 [vocabulary].
+    even if its child is held, and `distribution` is natural log, float32 [vocabulary]. If that wish is to read,
+    `reading` is what was expected after each of its tokens.
     """
 
     sequence: int
     path: Path
-    request: Advance | Complete
+    request: Advance | Complete | Score
     answer: Answer
-    work: Generator[Sequence[Wish], Sequence[Node], AdvanceResult | Piece] = field(init=False)
+    work: Generator[Sequence[Wish], Sequence[Node], Result] = field(init=False)
     priority: Priority = Priority.TYPED
     begun: bool = False
     ended: bool = False
@@ -80,6 +84,7 @@ class Task(ABC):
     steps: int = 0
     whole: bool = False
     distribution: NDArray[np.float32] = field(init=False)
+    reading: Reading = field(init=False)
 
     @property
     @abstractmethod
@@ -87,7 +92,7 @@ class Task(ABC):
         """Whether it may end before its work is done, at its deadline or because its caller went away."""
 
     @abstractmethod
-    def cut_short(self, reason: FinishReason) -> AdvanceResult | Piece:
+    def cut_short(self, reason: FinishReason) -> Outcome:
         """What it is answered if it ends now for this reason."""
 
     def want(self, tree: StateTree, wishes: Sequence[Wish]) -> None:
@@ -144,7 +149,7 @@ def advance(
     """
     path, request = task.path, task.request
     ahead = 0 if request.suggest is None else steps_ahead(request.suggest)
-    stand(tree, path, tree.descend(path.node, request.text[tree.depth(path.node) :]))
+    stand(tree, path, (yield from descend(tree, path.node, request.text)))
     while (at := tree.depth(path.node)) < len(request.text):
         last = at + 1 == len(request.text)
         (node,) = yield (Wish(path.node, request.text[at : at + chunk], ahead if last else 0),)

@@ -21,8 +21,9 @@ from service.engine.launching import Kept
 from service.engine.observer import EngineObserver
 from service.engine.paths import Paths
 from service.engine.ports import StepModel, StepResult
-from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece
+from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Score
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
+from service.engine.scoring import ScoreTask, closed_meanwhile, score
 from service.engine.state_tree import StateTree, TreeFull
 from service.engine.task import MAX_FREE_MOVES, AdvanceTask, Answer, Outcome, Path, Priority, Task, advance, stand
 from service.errors import CarouselError, Overloaded, Unavailable
@@ -95,7 +96,7 @@ class Tasks:
         """The path with this number, if it is open."""
         return self._paths.find(id_)
 
-    def begin(self, request: Advance | Complete, answer: Answer) -> Ticket:
+    def begin(self, request: Advance | Complete | Score, answer: Answer) -> Ticket:
         """One more, already let in."""
         ticket = Ticket(next(self._numbers))
         path = self._paths.find(request.path)
@@ -112,6 +113,8 @@ class Tasks:
                 task = self._begin_advance(ticket, path, request, answer)
             case Complete():
                 task = self._begin_complete(ticket, path, request, answer)
+            case Score():
+                task = self._begin_score(ticket, path, request, answer)
             case _:
                 assert_never(request)
         self._tasks[ticket] = task
@@ -155,7 +158,9 @@ class Tasks:
                     continue
                 if isinstance(task, AdvanceTask) and task.priority is Priority.TYPED:
                     task.awaited += len(batch.tokens[row])
-                if task.whole:
+                if kept.readings is not None:
+                    task.reading = kept.readings[row]
+                elif task.whole:
                     assert kept.log_probabilities is not None, "a batch with such a task is run for them"
                     task.distribution = kept.log_probabilities[row]
                 task.receive(self._tree, index, kept.nodes[row])
@@ -191,8 +196,8 @@ class Tasks:
     def hand_over(self) -> None:
         """Call everybody who has an answer coming, at most once each for a completion that goes on."""
         for task in self._speaking:
-            if text := task.said.take():
-                self._outbox.append((task.answer, Piece(text, steps=task.steps)))
+            if (piece := task.next_piece()) is not None:
+                self._outbox.append((task.answer, piece))
         self._speaking.clear()
         self._report()
         outbox, self._outbox = self._outbox, []
@@ -207,7 +212,7 @@ class Tasks:
 
     def _begin_advance(self, ticket: Ticket, path: Path, request: Advance, answer: Answer) -> Task:
         for older in path.tasks:
-            if older is path.task or older.request.text != request.text:
+            if older is path.task or (older.request.text != request.text and not isinstance(older, ScoreTask)):
                 self._finish(older, older.cut_short(FinishReason.SUPERSEDED))
         stand(self._tree, path, self._tree.ancestor(path.node, min(request.kept, len(request.text))))
         task = AdvanceTask(ticket, path, request, answer, began_at=self._tree.depth(path.node))
@@ -219,6 +224,14 @@ class Tasks:
         task = CompleteTask(ticket, path, request, answer)
         separator, chunk = self._model.separator_token, self._limits.max_chunk
         task.work = complete(self._tree, task, self._start_distribution, separator, chunk)
+        return task
+
+    def _begin_score(self, ticket: Ticket, path: Path, request: Score, answer: Answer) -> Task:
+        node = self._tree.ancestor(path.node, min(request.kept, len(request.text)))
+        task = ScoreTask(ticket, path, request, answer, node=node)
+        self._tree.pin(node)  # the path may move on before it begins
+        task.holds = [node]
+        task.work = score(self._tree, task, self._start, self._limits.max_chunk)
         return task
 
     def _give_up(self, task: Task, reason: FinishReason) -> None:
@@ -241,7 +254,8 @@ class Tasks:
                     task.begun = True
                     wishes = next(task.work)
                 task.want(self._tree, wishes)
-                if not wishes:
+                if not wishes[0].tokens:
+                    task.receive(self._tree, 0, wishes[0].node)
                     break
                 if task.whole:
                     return
@@ -286,7 +300,7 @@ class Tasks:
         del self._tasks[Ticket(task.sequence)]
         self._end(task.request, task.answer, outcome)
 
-    def _end(self, request: Advance | Complete, answer: Answer, outcome: Outcome) -> None:
+    def _end(self, request: Advance | Complete | Score, answer: Answer, outcome: Outcome) -> None:
         """The one way in which a request ends."""
         self._gate.leave(request)
         self._outbox.append((answer, outcome))
@@ -319,9 +333,15 @@ def _feed_start(model: StepModel) -> tuple[StepResult, NDArray[np.float32]]:
     return result, result.log_probabilities[0]
 
 
-def _of_closed_path(request: Advance | Complete) -> AdvanceResult | Piece:
+def _of_closed_path(request: Advance | Complete | Score) -> Outcome:
     superseded = FinishReason.SUPERSEDED
-    return AdvanceResult(finish=superseded) if isinstance(request, Advance) else Piece(b"", superseded)
+    match request:
+        case Advance():
+            return AdvanceResult(finish=superseded)
+        case Complete():
+            return Piece(b"", superseded)
+        case Score():
+            return closed_meanwhile()
 
 
 def _nobody(result: AdvanceResult | CarouselError) -> None:

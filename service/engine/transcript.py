@@ -28,6 +28,11 @@ class Transcript:
         return len(self._text)
 
     @property
+    def told(self) -> int:
+        """How many bytes were told."""
+        return self._told
+
+    @property
     def due(self) -> bool:
         """Whether so much is untold that telling it is worth a message."""
         return len(self._text) - self._told >= self._wanted

@@ -60,6 +60,7 @@ class Graph(Checked):
     tokens: int64 [time, rows], time-major.  positions: int64 [n], the time steps whose distribution is wanted.
     log_probabilities: float32 [n, rows, vocabulary], natural log.  top_log_probabilities: float32 and top_tokens:
     int64, both [n, rows, top_k], best first; ties in an order that each graph has, the same in all its ways to run.
+    states: whatever the network carries from step to step: none, h, h and c, any number of each.
     """
 
     file: Annotated[str, Matching(_NAME)]
@@ -70,7 +71,7 @@ class Graph(Checked):
     log_probabilities: str = "log_probabilities"
     top_log_probabilities: str = "top_log_probabilities"
     top_tokens: str = "top_tokens"
-    states: Annotated[tuple[StateTensor, ...], NotEmpty()]
+    states: tuple[StateTensor, ...]
     single_step: str | None = None
     follow: Following | None = None
     held_out_bits_per_byte: float | None = None

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.engine.following import follow_by_steps
-from service.engine.ports import FollowResult, ModelError, States, StateShape, StepResult
+from service.engine.ports import FollowResult, ModelError, ReadResult, States, StateShape, StepResult
 from service.engine.requests import ModelIdentity
 from service.model.manifest import (
     Graph,
@@ -104,6 +104,13 @@ class OnnxStepModel:
         outputs = self._run(session, wanted, tokens, _LAST, states, flag)
         after = [state[None] for state in outputs[2:]] if ends_only else outputs[2:]
         return FollowResult(after, outputs[1], outputs[0])
+
+    def read(self, tokens: NDArray[np.int64], states: States) -> ReadResult:
+        """Feed a chunk, and tell every distribution; see `engine.ports.StepModel`."""
+        everywhere = np.arange(len(tokens), dtype=np.int64)
+        outputs = self._run(self._sessions.several, self._wanted_with_all, tokens, everywhere, states)
+        after = 2 + len(self.state_names)
+        return ReadResult(outputs[2:after], outputs[1], outputs[0], outputs[after])
 
     def _run(
         self,

@@ -1,9 +1,10 @@
 """The one promise, checked on any StepModel: a row's bits depend on its own tokens and start alone.
 
 Rows are read alone, one token at a time, and every state and distribution on the way is kept. Then the same rows are
-read together, in batches that change with every step, step by step, in chunks of every length and following the model's
-own choice, beside rows whose states are as extreme as they can be; and after each batch everything is compared, bit
-for bit. One piece of code serves the check at load, `carousel doctor` and the tests: only the effort differs.
+read together, in batches that change with every step: step by step, in chunks of every length, of which the end or
+every token is told, and following the model's own choice, beside rows whose states are as extreme as they can be; and
+after each batch everything is compared, bit for bit. One piece of code serves the check at load, `carousel doctor` and
+the tests: only the effort differs.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import LIKELIEST, FollowResult, States, StepModel, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ReadResult, States, StepModel, StepResult
 from service.runtime.extremes import limits
 
 STEPS = 24  # a difference in c can hide from the probabilities for some steps: h is rounded
 MAX_ROWS = 70
 FREE = 0.5  # the share of the tokens that are the model's own choice
 SIZES = (0.1, 1.0, 30.0, 1e30)  # of the values in a float state that is not the initial one
-_Way = Literal["step", "chunk", "follow"]
-_WAYS: tuple[_Way, ...] = ("step", "step", "chunk", "follow")
-_FIRST: tuple[tuple[_Way, int], ...] = (("chunk", 3), ("follow", 4))  # the shortest check has both
+_Way = Literal["step", "chunk", "follow", "read"]
+_WAYS: tuple[_Way, ...] = ("step", "step", "chunk", "follow", "read")
+_FIRST: tuple[tuple[_Way, int], ...] = (("chunk", 3), ("follow", 4), ("read", 3))  # the shortest check has them all
 _NAMES_OF_THE_HEAD = ("log-probabilities", "top log-probabilities", "top tokens")
 
 
@@ -160,9 +161,9 @@ def compare_in_batches(
 ) -> PromiseResult:
     """Read the same rows together, once, in batches and chunks drawn at random, as a server's sessions come and go.
 
-    The first batch is a chunk and the second follows the model's choice where it is free; of those after them half are
-    single steps, a quarter are chunks and a quarter follow. The texts have at least 7 steps.
-    Every row ends at the last token; rows of one batch stand at different tokens. Raises ModelError.
+    The first batch is a chunk, the second follows the model's choice where it is free, and of the third every token is
+    read; of those after them two fifths are single steps, a fifth each are chunks, follow and are read. The texts have
+    at least 10 steps. Every row ends at the last token; rows of one batch stand at different tokens. Raises ModelError.
     """
     texts = alone.texts
     steps, rows = texts.tokens.shape
@@ -179,6 +180,8 @@ def compare_in_batches(
         given = [state[chosen] for state in states]
         if way == "follow":
             read = _follow(model, alone, places, chosen, given)
+        elif way == "read":
+            read = _read(model, alone, places, chosen, given)
         else:
             read = _step(model, alone, places, chosen, given, all_probabilities=way == "chunk")
         at[chosen] += length
@@ -240,6 +243,13 @@ def _follow(
     return _Read(_parts(result, _state_names(alone)), places, [state[-1] for state in result.states])
 
 
+def _read(
+    model: StepModel, alone: Alone, places: NDArray[np.int64], chosen: NDArray[np.int64], states: States
+) -> _Read:
+    result = model.read(alone.texts.tokens[places, chosen], states)
+    return _Read(_parts_of_all(result), places, result.states)
+
+
 def _differing(found: NDArray[np.generic], expected: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Where the bits differ, bool, of the arrays' shape."""
     bits = np.dtype(f"u{found.dtype.itemsize}")
@@ -264,6 +274,10 @@ def _depends_on_chunking(model: StepModel, alone: Alone) -> bool:
         result = model.step(alone.texts.tokens[:, row : row + 1], start, all_probabilities=True)
         for name, value in _parts(result, _state_names(alone)).items():
             if not same_bits(value[0], alone.values[name][-1, row]):
+                return True
+        read = model.read(alone.texts.tokens[:, row : row + 1], start)
+        for name, value in _parts_of_all(read).items():
+            if not same_bits(value[:, 0], alone.values[name][:, row]):
                 return True
     return False
 
@@ -311,6 +325,12 @@ def _parts(result: StepResult | FollowResult, names: Sequence[str]) -> dict[str,
         parts[names[index] if names else f"state {index}"] = state
     parts.update((name, value) for name, value in zip(_NAMES_OF_THE_HEAD, head, strict=True) if value is not None)
     return parts
+
+
+def _parts_of_all(result: ReadResult) -> dict[str, NDArray[np.generic]]:
+    """What reading gives of every token, by name, each [steps, rows, ...]; the states are those after the last."""
+    heads = (result.log_probabilities, result.top_log_probabilities, result.top_tokens)
+    return dict(zip(_NAMES_OF_THE_HEAD, heads, strict=True))
 
 
 def _state_names(alone: Alone) -> list[str]:

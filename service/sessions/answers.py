@@ -133,4 +133,5 @@ class Committed:
             suggested.suggestions,
             suggested.finish_reason,
             view.text,
+            view.stored,
         )

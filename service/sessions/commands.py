@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from math import log
 from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.engine.requests import CompleteSpec, FinishReason, ModelIdentity, SamplingSpec, SuggestSpec
 
@@ -70,13 +74,17 @@ Edit = Insert | Delete | Replace | MoveCursor | UndoTo | Accept
 
 @dataclass(frozen=True, slots=True)
 class CreateSession:
-    """Create is idempotent for a client-chosen id: the same id and text answer the existing session."""
+    """Create is idempotent for a client-chosen id: the same id and text answer the existing session.
+
+    Of a session with `store_text` false nothing is ever written: it is in this process's memory, and lost with it.
+    """
 
     text: str = ""
     id: SessionId | None = None
     model: str | None = None
     suggest: SuggestSpec | None = None
     units: Units = Units.CODEPOINT
+    store_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +119,76 @@ class DeleteSession:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text without a session; `model` None is the default one."""
+class ListSessions:
+    """The tenant's sessions by id, those after `after`; at most `limit`."""
 
-    text: str
+    after: SessionId | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSession:
+    """A new session with the text, cursor and history of another one, at the revision that it was taken from.
+
+    `revision` None is the newest one; an earlier one must be one that can be undone to. Idempotent for a client-chosen
+    id: the same id, session and revision answer the existing fork.
+    """
+
+    session: SessionId
+    id: SessionId | None = None
+    revision: int | None = None
+    units: Units = Units.CODEPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSession:
+    """A session as a document that `ImportSession` takes, on any server."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSession:
+    """A session from a document of `ExportSession`, at its revision, with its history and what makes retries safe.
+
+    `id` None is the id of then, `model` None the model of then. Idempotent: a session that has grown out of the same
+    document is answered as it is now.
+    """
+
+    document: bytes
+    id: SessionId | None = None
     model: str | None = None
+    units: Units = Units.CODEPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class SetText:
+    """Make `text` the session's text: one Replace of what differs, which the server finds.
+
+    `revision` and `edit_id` as for EditSession. The cursor lands after what has changed, or where `cursor` says. If
+    nothing differs and the cursor stays, the revision does not advance.
+    """
+
+    session: SessionId
+    revision: int
+    text: str
+    cursor: int | None = None
+    edit_id: str | None = None
+    units: Units = Units.CODEPOINT
+    suggest: SuggestSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text without a session; `model` None is the default one. Bytes that are scored need not be whole characters."""
+
+    text: str | bytes
+    model: str | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The text in UTF-8. Raises UnicodeEncodeError for a lone surrogate, which checks find before."""
+        return self.text if isinstance(self.text, bytes) else self.text.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +196,8 @@ class CompleteText:
     """Go on from a prompt, or from a session's cursor; nothing is changed.
 
     `count` continuations of at most `max_bytes` bytes of UTF-8, each ending before the first of the strings in `stop`.
-    `sampling` chooses the tokens; `seed` None lets the server choose one.
+    `sampling` chooses the tokens; `seed` None lets the server choose one. top: tell how likely every byte was, and so
+    many of the likeliest bytes at its place, 0 to 16; None tells nothing.
     """
 
     source: SessionId | Prompt
@@ -132,15 +206,111 @@ class CompleteText:
     stop: tuple[str, ...] = ()
     sampling: SamplingSpec = SamplingSpec()
     seed: int | None = None
+    top: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedPiece:
-    """The next characters of continuation `index`; `finish_reason` stands on its last piece, which may be empty."""
+    """The next characters of continuation `index`; `finish_reason` stands on its last piece, which may be empty.
+
+    Unless `CompleteText.top` is None, of each byte of the text's UTF-8, under the model's own distribution:
+    log_probabilities: float32 [bytes], natural log.  top_tokens: int64 [bytes, top], best first; 255 is the end of the
+    text.  top_log_probabilities: float32 [bytes, top].
+    """
 
     index: int
     text: str
     finish_reason: FinishReason | None = None
+    log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+    top_tokens: NDArray[np.int64] | None = field(default=None, compare=False)
+    top_log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreText:
+    """How likely a text is, byte by byte: a prompt, or all of a session's text; nothing is changed.
+
+    start: where scoring begins, in `units`; what is before it is only read.  top: alternatives at each byte, 0 to 16.
+    surprises: how many of the places that surprised the model most are told, 0 to 64. `units` is what `start` and the
+    surprises' offsets count; a prompt of bytes has no others than UTF8.
+    """
+
+    source: SessionId | Prompt
+    start: int = 0
+    top: int = 0
+    surprises: int = 0
+    units: Units = Units.UTF8
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreAhead:
+    """How likely bytes are after what is left of a session's cursor, as if they were typed; nothing is changed.
+
+    They need not be whole characters. start: the first of them that is scored. Answered with a ScoredText.
+    """
+
+    session: SessionId
+    appended: bytes
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestText:
+    """How a prompt goes on, without a session: there is nothing to accept. `prompt.text` is whole characters."""
+
+    prompt: Prompt
+    suggest: SuggestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """A place where the model expected something else; `offset` and `length` in the request's units.
+
+    text: what stands there, to the end of the word, or bytes that are no character as U+FFFD.  surprisal_bits: of the
+    character at `offset`.  expected: how the model would have gone on there, to the end of a word; empty if it expected
+    the text to end.  probability: of exactly that.
+    """
+
+    offset: int
+    length: int
+    text: str
+    surprisal_bits: float
+    expected: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredText:
+    """A scored text; arrays as in `service.engine.requests.Scored`, one row for each byte of UTF-8 from `start` on.
+
+    start: the first byte that was scored.  length: bytes of the whole text.  revision: of the session, None for a
+    prompt.  surprises: the greatest first.
+    """
+
+    model: ModelIdentity
+    revision: int | None
+    start: int
+    length: int
+    log_probabilities: NDArray[np.float32]
+    top_tokens: NDArray[np.int64]
+    top_log_probabilities: NDArray[np.float32]
+    distribution: NDArray[np.float32]
+    surprises: tuple[Surprise, ...] = ()
+    steps: int = 0
+
+    @property
+    def surprisal_bits(self) -> NDArray[np.float32]:
+        """What each byte would take to be told, float32 [n]: its probability's logarithm to the base of a half."""
+        return self.log_probabilities * np.float32(-1 / log(2))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The mean; 0 if nothing was scored."""
+        if not len(self.log_probabilities):
+            return 0.0
+        # A running sum, whose order is fixed, so that the last bit is the same everywhere.
+        total = float(np.cumsum(self.log_probabilities, dtype=np.float64)[-1])
+        return -total / log(2) / len(self.log_probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +327,7 @@ class Suggestion:
 class SessionView:
     """A session as an answer shows it: `length` and `cursor` in the request's units; `text` only if it was asked for.
 
+    `stored` tells, in the answers to create and get, whether it outlives this process.
     `suggestions` is None if none were asked for; empty with `finish_reason` if they came too late.
     """
 
@@ -168,6 +339,7 @@ class SessionView:
     suggestions: tuple[Suggestion, ...] | None = None
     finish_reason: FinishReason | None = None
     text: str | None = None
+    stored: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ class Completion:
     """
 
     def __init__(
-        self, model: ModelIdentity, seed: int, revision: int | None, pieces: Pieces, close: Callable[[], None]
+        self, model: ModelIdentity, seed: int, revision: int | None, pieces: Pieces, close: Callable[[bool], None]
     ) -> None:
         self.model, self.seed, self.revision = model, seed, revision
         self._pieces, self._close = pieces, close
-        self._closed = False
+        self._told = self._closed = False
 
     async def __aenter__(self) -> Completion:
         return self
@@ -36,18 +36,33 @@ class Completion:
 
     async def __anext__(self) -> CompletedPiece:
         index, piece = await anext(self._pieces)
-        return CompletedPiece(index, piece.text.decode(), piece.finish)
+        self._told = True
+        return CompletedPiece(
+            index,
+            piece.text.decode(),
+            piece.finish,
+            piece.log_probabilities,
+            piece.top_tokens,
+            piece.top_log_probabilities,
+        )
 
     def close(self) -> None:
         """Stop what is unfinished; once is enough, twice is fine."""
         if not self._closed:
             self._closed = True
             self._pieces.cancel()
-            self._close()
+            self._close(self._told)
 
 
 def requests_of(
-    command: CompleteText, seed: int, path: PathId, text: bytes, kept: int, deadline_s: float | None
+    command: CompleteText,
+    seed: int,
+    path: PathId,
+    text: bytes,
+    kept: int,
+    deadline_s: float | None,
+    *,
+    moves: bool = False,
 ) -> Sequence[Complete]:
     """One request to the engine for each continuation, each with a seed of its own."""
     stop = tuple(one.encode() for one in command.stop)
@@ -56,8 +71,11 @@ def requests_of(
             path,
             text,
             kept,
-            CompleteSpec(command.max_bytes, stop, replace(command.sampling, seed=seed_of_sample(seed, index))),
+            CompleteSpec(
+                command.max_bytes, stop, replace(command.sampling, seed=seed_of_sample(seed, index)), command.top
+            ),
             deadline_s,
+            moves,
         )
         for index in range(command.count)
     ]

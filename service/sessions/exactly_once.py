@@ -12,9 +12,11 @@ from service.sessions.commands import (
     Delete,
     Edit,
     EditSession,
+    ForkSession,
     Insert,
     MoveCursor,
     Replace,
+    SetText,
     UndoTo,
 )
 from service.sessions.records import KnownEdit
@@ -55,19 +57,28 @@ class KnownEdits:
         return known
 
 
-def edit_digest(command: EditSession) -> bytes:
+def edit_digest(command: EditSession | SetText) -> bytes:
     """16 bytes that tell this request's base revision, units and edits from any other's. Stores keep it: never change.
 
     Suggestions are not part of it: to ask for others in a retry is to ask about the same edit.
     """
+    if isinstance(command, SetText):
+        cursor = "" if command.cursor is None else command.cursor
+        return _digest(f"{command.revision};{command.units.value};t{cursor},{len(command.text)}:{command.text}")
     parts = [f"{command.revision};{command.units.value}"]
     parts.extend(map(_canonical, command.edits))
     return _digest(";".join(parts))
 
 
-def creation_digest(model: str, text: str) -> bytes:
+def creation_digest(model: str, text: str, *, store_text: bool = True) -> bytes:
     """16 bytes that tell what a session was created from. Stores keep it: never change."""
-    return _digest(f"{len(model)}:{model};{text}")
+    return _digest(f"{'' if store_text else '-'}{len(model)}:{model};{text}")
+
+
+def fork_digest(command: ForkSession) -> bytes:
+    """16 bytes that tell what a session was forked from. Stores keep it: never change."""
+    revision = "" if command.revision is None else command.revision
+    return _digest(f"fork {revision};{command.session}")
 
 
 def _canonical(edit: Edit) -> str:

@@ -1,9 +1,14 @@
-"""A `Suggester` without a model, for tests and for working on a facade: it repeats the last word, and remembers all."""
+"""A `Suggester` without a model, for tests and for working on a facade: it repeats the last word, and remembers all.
+
+To it every byte is as likely after any text: the letters first, `e` before all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from math import log
+
+import numpy as np
 
 from service.engine.requests import (
     Advance,
@@ -14,8 +19,16 @@ from service.engine.requests import (
     ModelIdentity,
     PathId,
     Piece,
+    Score,
+    Scored,
 )
 from service.errors import CarouselError
+
+_BEST_FIRST = np.array([*b"etaoinshrdlu", *(b for b in range(256) if b not in b"etaoinshrdlu")], np.int64)
+_WEIGHTS = 1.0 / np.arange(1, 257) ** 2
+_RANKED = np.log(_WEIGHTS / _WEIGHTS.sum()).astype(np.float32)  # of the bytes in that order
+_DISTRIBUTION = np.empty(256, np.float32)
+_DISTRIBUTION[_BEST_FIRST] = _RANKED
 
 
 class FakeAnswer:
@@ -48,6 +61,25 @@ class FakeAnswer:
         return False
 
 
+class FakeScoring:
+    """What `FakeSuggester.score` returns: its outcome is there at once. `cancelled` counts the calls of `cancel`."""
+
+    def __init__(self, outcome: Scored | CarouselError) -> None:
+        self._outcome = outcome
+        self.cancelled = 0
+
+    def __await__(self) -> Generator[None, None, Scored]:
+        yield from ()  # nothing to wait for, but `await` wants a generator
+        if isinstance(self._outcome, CarouselError):
+            raise self._outcome
+        return self._outcome
+
+    def cancel(self) -> bool:
+        """As `Scoring.cancel`."""
+        self.cancelled += 1
+        return False
+
+
 class FakePieces(AsyncIterator[tuple[int, Piece]]):
     """What `FakeSuggester.complete` returns: every piece is there at once. `cancelled` counts the calls of `cancel`."""
 
@@ -73,7 +105,8 @@ class FakeSuggester:
 
 
     advances: every Advance taken, oldest first.  paths: the open paths and the text that each was told last.
-    scopes: the scope of every path that was ever opened.  refusal: raised by `advance` and `complete` while it is set.
+    scopes: the scope of every path that was ever opened.  scores: every Score taken, oldest first.
+    refusal: raised by `advance`, `complete` and `score` while it is set.
     failure: what awaiting an answer raises while it is set.  completes: every Complete taken, oldest first.
     pieces: what the last `complete` returned.
     """
@@ -84,6 +117,7 @@ class FakeSuggester:
         self.paths: dict[PathId, bytes] = {}
         self.scopes: dict[PathId, str] = {}
         self.completes: list[Complete] = []
+        self.scores: list[Score] = []
         self.pieces = FakePieces(())
         self.refusal: CarouselError | None = None
         self.failure: CarouselError | None = None
@@ -122,9 +156,32 @@ class FakeSuggester:
         outcomes: list[tuple[int, Piece] | CarouselError] = []
         for index, request in enumerate(requests):
             word = (request.text.split() or [b""])[-1]
-            outcomes += [(index, Piece(word)), (index, Piece(b"!" * index, FinishReason.END))]
+            top = request.spec.top
+            outcomes += [(index, fake_piece(word, None, top)), (index, fake_piece(b"!" * index, FinishReason.END, top))]
         self.pieces = FakePieces(outcomes if self.failure is None else [outcomes[0], self.failure])
         return self.pieces
+
+    def score(self, request: Score) -> FakeScoring:
+        """As `Suggester.score`: every byte is as likely as ever."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.scores.append(request)
+        return FakeScoring(self.failure or fake_scored(request.text[request.start :], request.top))
+
+
+def fake_scored(text: bytes, top: int) -> Scored:
+    """What the fake thinks of `text`, after anything."""
+    tokens = np.frombuffer(text, np.uint8)
+    alternatives = np.tile(_BEST_FIRST[:top], (len(text), 1))
+    return Scored(_DISTRIBUTION[tokens], alternatives, np.tile(_RANKED[:top], (len(text), 1)), _DISTRIBUTION, len(text))
+
+
+def fake_piece(text: bytes, finish: FinishReason | None, top: int | None) -> Piece:
+    """What the fake says, and how likely it thinks it was, if that is wanted."""
+    if top is None:
+        return Piece(text, finish)
+    scored = fake_scored(text, top)
+    return Piece(text, finish, 0, scored.log_probabilities, scored.top_tokens, scored.top_log_probabilities)
 
 
 def fake_result(request: Advance) -> AdvanceResult:

@@ -2,6 +2,9 @@
 
 Of those, the ones that were asked for last are awake. The others rest: their places in the engine are kept, and what
 may be accepted, but their texts and histories are in the store alone, which packs what it has in memory.
+
+When no more may be held, a session that rests is parked if the store is durable: this process forgets it, and its next
+request brings it back as after a restart.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from service.errors import NotFound, Overloaded, Unavailable
 from service.sessions.accepts import OfferedSuggestions
 from service.sessions.by_session import BySession
+from service.sessions.commands import Tenant
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
 from service.sessions.records import Checkpoint, Fence, SessionKey, StoredSession
@@ -25,6 +30,11 @@ pays for no more than these. Who types in more sessions than may be awake, with 
 """
 _REST_COSTS = 4  # of a session without edits
 _MOST_PAID = 2048  # what a quiet time saves up
+
+
+_LOOKED_AT = (
+    64  # sessions for one request that wants room; after so many, also at who has most: tenants may be thousands
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +56,8 @@ class HeldSessions:
         self._arrivals: dict[SessionKey, list[_Arrival]] = {}
         self._beginning = 0
         self._paid = 0
+        self._looks = 0
+        self._gives_way: Tenant | None = None  # whose sessions are parked just now
 
     def __len__(self) -> int:
         return len(self._held)
@@ -77,7 +89,7 @@ class HeldSessions:
 
         Raises Overloaded if no more sessions may be held, Unavailable.
         """
-        self._check_room()
+        self._make_room()
         self._beginning += 1
         arrival = self._expect(key)
         try:
@@ -131,8 +143,16 @@ class HeldSessions:
         for key in list(self._held):
             self._forget_resting(key)
 
+    def forget(self, key: SessionKey) -> None:
+        """The store keeps it no longer. Who writes just now learns it from the store."""
+        held = self._held.get(key)
+        if not isinstance(held, Session):
+            self._forget_resting(key)
+        elif not held.writing:
+            self.let_go(held)
+
     def _hold(self, session: Session) -> None:
-        self._held.put(session.key, session)
+        self._held.put_last(session.key, session)
         self._awake[session.key] = session
 
     def _wake(self, key: SessionKey, stored: StoredSession) -> None:
@@ -148,7 +168,7 @@ class HeldSessions:
         if model not in self._suggesters:
             raise NotFound("model", model)
         if resting is None:
-            self._check_room()
+            self._make_room()
             path = self._suggesters[model].open_path(key.tenant)
         else:
             path = resting.path
@@ -167,7 +187,7 @@ class HeldSessions:
                 return
             self._paid -= costs
             session.closed = True
-            self._held.put(session.key, pack(session.resting()))
+            self._held.put_last(session.key, pack(session.resting()))
             del self._awake[session.key]
             self._store.rest(session.key)
             self._overtake(session.key)
@@ -199,9 +219,38 @@ class HeldSessions:
         if not waiting:
             del self._arrivals[key]
 
-    def _check_room(self) -> None:
-        if len(self._held) + self._beginning >= self._limits.max_sessions:
-            raise Overloaded(
-                f"this server holds its {self._limits.max_sessions} sessions: delete some, or try again later",
-                self._limits.retry_after_s,
-            )
+    def _make_room(self) -> None:
+        """Room for one more. Raises Overloaded if there is none, and nobody to park."""
+        while len(self._held) + self._beginning >= self._limits.max_sessions:
+            if not self._park():
+                raise Overloaded(
+                    f"this server holds its {self._limits.max_sessions} sessions: delete some, or try again later",
+                    self._limits.retry_after_s,
+                )
+
+    def _park(self) -> bool:
+        """Forget the session that was not asked for the longest time, of the tenant that holds most, if it rests.
+
+        So nobody's sessions give way to those of somebody who has more. Where none of that tenant's rests, anybody's
+        that is awake. False if there is none, or all that may be looked at for one request are not `durable`.
+        """
+        for _ in range(_LOOKED_AT if len(self._held) else 0):
+            key = self._held.first_of(self._tenant_that_gives_way())
+            held = self._held.get(key)
+            if isinstance(held, bytes) and self._store.durable(key):
+                self._forget_resting(key)
+                return True
+            if held is not None:
+                self._held.put_last(key, held)
+        for session in islice(self._awake.values(), _LOOKED_AT):
+            if not session.writing and self._store.durable(session.key):
+                self.let_go(session)
+                return True
+        return False
+
+    def _tenant_that_gives_way(self) -> Tenant:
+        tenant = self._gives_way
+        self._looks += 1
+        if tenant is None or self._looks % _LOOKED_AT == 0 or not self._held.of_tenant(tenant):
+            tenant = self._gives_way = self._held.largest_tenant()
+        return tenant

@@ -14,12 +14,16 @@ class Limits:
     max_text_bytes: int = 1024 * 1024  # of a session
     max_edits: int = 1_000  # of a request
     max_inserted_bytes: int = 64 * 1024  # by a request
+    max_document_bytes: int = 4 * 1024 * 1024  # of an exported session, whose history may outgrow its text
     max_suggestions: int = 16
     max_suggestion_bytes: int = 512
     max_completions: int = 16  # of one request
     max_completion_bytes: int = 4096
     max_stops: int = 4  # of one completion
     max_stop_bytes: int = 64
+    max_alternatives: int = 16  # at one byte: what a model's step returns
+    max_surprises: int = 64  # of one scored text
+    max_scored_values: int = 256 * 1024  # of one scored text: its bytes, times one and the alternatives at each
     known_edits: int = 256  # per session, for retries
     history_revisions: int = 1_000  # per session, for undo
     history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece
-from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
+from service.sessions.commands import SessionId, Tenant
+from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession, StoredSummary, Swept
 
 
 class Pieces(Protocol):
@@ -40,6 +41,13 @@ class Answer(Awaitable[AdvanceResult], Protocol):
         """Give it up: nobody waits for it any more."""
 
 
+class Scoring(Awaitable[Scored], Protocol):
+    """A score to come, as asyncio's Future is one: awaited once. Raises what the engine failed with."""
+
+    def cancel(self) -> bool:
+        """Give it up: the work stops within a tick."""
+
+
 class Suggester(Protocol):
     """The engine of one model, as a session sees it. Called from one thread, that of the sessions."""
 
@@ -65,27 +73,39 @@ class Suggester(Protocol):
     def complete(self, requests: Sequence[Complete]) -> Pieces:
         """Queue the requests at once, in call order per path. Raises Overloaded if the queue is full: none runs."""
 
+    def score(self, request: Score) -> Scoring:
+        """Queue the request at once, in call order per path. Raises Overloaded if the queue is full."""
+
 
 class Store(Protocol):
     """Keeps sessions; a commit is acknowledged when `append` returns. Called from one event loop.
 
     Every write names the Fence it is based on, and the store compares and sets in one step, so that of two writers
     who believe to own a session one is refused. Calls for one session take effect in call order, without waiting for
-    the earlier call's await, so that edits may be pipelined. Every method raises Unavailable if the store is down;
-    after an append that raised or was cancelled, only a load tells what is stored.
+    the earlier call's await, so that edits may be pipelined. Every method that waits raises Unavailable if the store
+    is down, with the time after which to try again; after a write that raised or was cancelled, only a load tells what
+    is stored. What it keeps for how long, and of how much, is a `Keeping`.
     """
 
+    def durable(self, key: SessionKey) -> bool:
+        """Whether the session, if it is kept, is kept outside of this process's memory, which may forget it then."""
+
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
-        """Keep a new session. False, and nothing changed, if the key is taken."""
+        """Keep a new session. False, and nothing changed, if the key is taken. Raises QuotaExceeded."""
 
     async def append(
         self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None = None
     ) -> None:
         """Keep the record that follows the revision of `fence`.
 
-        `checkpoint`, if given, is the session after the record and replaces everything kept before it.
-        Raises Fenced, and nothing changed, if incarnation or revision is another or the session is gone.
+        `checkpoint`, if given, is the session after the record and replaces everything kept before it; the records of
+        its history are those that were appended, or created with, so that a store may leave them where they are.
+        Raises Fenced, and nothing changed, if incarnation or revision is another or the session is gone; QuotaExceeded,
+        and nothing changed, if the text grows and the tenant's texts would be too large.
         """
+
+    async def settled(self, key: SessionKey) -> None:
+        """Wait until every write of the session that was called before is decided. Raises as the last of them may."""
 
     async def load(self, key: SessionKey) -> StoredSession | None:
         """The session, or None if there is none."""
@@ -98,6 +118,12 @@ class Store(Protocol):
 
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """Forget the session. Nothing happens if it is gone or of another incarnation: a later life is not ours."""
+
+    async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
+        """At most `limit` of the tenant's sessions by id (in the order of its UTF-8), those after `after` if given."""
+
+    async def sweep(self, limit: int) -> Swept:
+        """Forget sessions that were not written for the time of retention: at most `limit` at a time."""
 
     async def close(self) -> None:
         """Write out what is pending and give everything back. Called once, last."""

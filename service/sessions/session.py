@@ -6,14 +6,16 @@ cannot fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from service.engine.requests import PathId
 from service.errors import InvalidArgument, RevisionConflict
 from service.sessions.accepts import OfferedSuggestions
-from service.sessions.commands import Accept, EditSession, Insert, UndoTo, Units
-from service.sessions.edits import field_of, splice_of
+from service.sessions.commands import Accept, EditSession, Insert, SetText, UndoTo, Units
+from service.sessions.differences import difference
+from service.sessions.edits import field_of, offset_of, splice_of
 from service.sessions.exactly_once import KnownEdits, edit_digest
 from service.sessions.history import History, undo
 from service.sessions.limits import Limits
@@ -43,6 +45,7 @@ class Session:
     """One session. `path` is its place in the engine of `model`; all else can be rebuilt from the store's records.
 
     fence: what the next write to the store is based on.  writing: how many writes are under way: it must not rest then.
+    unwritten: why a write of it failed, after which it is let go, as it is ahead of the store.
     """
 
     __slots__ = (
@@ -60,7 +63,9 @@ class Session:
         "key",
         "model",
         "path",
+        "store_text",
         "suggestions",
+        "unwritten",
         "writing",
     )
 
@@ -68,9 +73,11 @@ class Session:
         self.key = key
         self.model = checkpoint.model
         self.creation = checkpoint.creation
+        self.store_text = checkpoint.store_text
         self.path = path
         self.closed = False
         self.writing = 0
+        self.unwritten: BaseException | None = None
         self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
         self.suggestions = OfferedSuggestions()
         self._limits = limits
@@ -130,7 +137,32 @@ class Session:
             cursor=self._text.cursor,
             known_edits=tuple(self._known),
             history=tuple(self._history),
+            store_text=self.store_text,
         )
+
+    def checkpoint_at(self, revision: int) -> Checkpoint:
+        """As `checkpoint`, of an earlier revision, without its known edits.
+
+        Raises InvalidArgument (`revision`) for one that cannot be gone back to.
+        """
+        splice = self._undo(revision, self._text, (), "revision")
+        text = self._text.after(splice)
+        return replace(
+            self.checkpoint(),
+            revision=revision,
+            text=text.content,
+            cursor=text.cursor,
+            known_edits=(),
+            history=tuple(record for record in self._history if record.revision <= revision),
+        )
+
+    def was(self, checkpoint: Checkpoint) -> bool:
+        """Whether this session, at the checkpoint's revision, was as it says; False if that is too long ago to tell."""
+        current = self.fence.revision
+        if self.creation != checkpoint.creation or not self._history.reaches(current) <= checkpoint.revision <= current:
+            return False
+        then = self._text.after(undo(self._text, self._history.back_to(checkpoint.revision)))
+        return then.content == checkpoint.text and then.cursor == checkpoint.cursor
 
     def due_checkpoint(self) -> Checkpoint | None:
         """A checkpoint if enough was committed since the last one that the store should get a new one; else None."""
@@ -143,8 +175,8 @@ class Session:
         self._commits_since_checkpoint = self._bytes_since_checkpoint = 0
         return self.checkpoint()
 
-    def plan(self, command: EditSession, new_edit_id: Callable[[], str]) -> EditPlan | KnownEdit | None:
-        """What the edits of `command` will do, or what they were answered if their id is known; None without edits.
+    def plan(self, command: EditSession | SetText, new_edit_id: Callable[[], str]) -> EditPlan | KnownEdit | None:
+        """What `command` will do, or what it was answered if its edit id is known; None if there is nothing to do.
 
         Changes nothing. Raises RevisionConflict, or InvalidArgument that names the field.
         """
@@ -155,9 +187,9 @@ class Session:
             if known is not None:
                 return known
         self._check_revision(command.revision)
-        if not command.edits:
+        text, splices = self._differences(command) if isinstance(command, SetText) else self._splices(command)
+        if not splices:
             return None
-        text, splices = self._splices(command)
         length, cursor = text.extent.count_in(command.units), text.left_extent.count_in(command.units)
         known = KnownEdit(new_edit_id() if edit_id is None else edit_id, digest, revision + 1, length, cursor)
         return EditPlan(EditRecord(known, tuple(splices)), text)
@@ -221,7 +253,21 @@ class Session:
             splices.append(splice)
         return text, splices
 
-    def _undo(self, revision: int, text: Text, done: list[Splice], field: str) -> Splice:
+    def _differences(self, command: SetText) -> tuple[Text, list[Splice]]:
+        text = self._text
+        splices: list[Splice] = []
+        splice = difference(text, command.text)
+        if splice is not None:
+            text = text.after(splice)
+            splices.append(splice)
+        if command.cursor is not None:
+            target = offset_of(command.cursor, text, command.units, "cursor")
+            if target != text.cursor:
+                splices.append(Splice(target, "", "", text.cursor, target))
+                text = text.after(splices[-1])
+        return text, splices
+
+    def _undo(self, revision: int, text: Text, done: Sequence[Splice], field: str) -> Splice:
         current = self.fence.revision
         oldest = self._history.reaches(current)
         if not oldest <= revision <= current:

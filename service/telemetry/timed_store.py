@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Protocol
 
+from service.sessions.commands import SessionId, Tenant
 from service.sessions.ports import Store
-from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
+from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession, StoredSummary, Swept
 
 
 class StoreObserver(Protocol):
@@ -24,6 +25,10 @@ class TimedStore:
     def __init__(self, store: Store, observer: StoreObserver, clock: Callable[[], float] = perf_counter) -> None:
         self._store, self._observer, self._clock = store, observer, clock
 
+    def durable(self, key: SessionKey) -> bool:
+        """As `Store.durable`."""
+        return self._store.durable(key)
+
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         """As `Store.create`."""
         with self._timed("create"):
@@ -35,6 +40,10 @@ class TimedStore:
         """As `Store.append`."""
         with self._timed("append"):
             await self._store.append(key, fence, record, checkpoint)
+
+    async def settled(self, key: SessionKey) -> None:
+        """As `Store.settled`; not timed, as it is another operation's time."""
+        await self._store.settled(key)
 
     async def load(self, key: SessionKey) -> StoredSession | None:
         """As `Store.load`."""
@@ -49,6 +58,16 @@ class TimedStore:
         """As `Store.delete`."""
         with self._timed("delete"):
             await self._store.delete(key, incarnation)
+
+    async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
+        """As `Store.page`."""
+        with self._timed("page"):
+            return await self._store.page(tenant, after, limit)
+
+    async def sweep(self, limit: int) -> Swept:
+        """As `Store.sweep`."""
+        with self._timed("sweep"):
+            return await self._store.sweep(limit)
 
     async def close(self) -> None:
         """As `Store.close`."""

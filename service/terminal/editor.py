@@ -164,6 +164,12 @@ class Editor:
         self.cursor = change.cursor
         self.revision += 1
 
+    def begin_anew(self, revision: int) -> None:
+        """The same text is in a new session, at `revision`: nothing can be undone, and what was suggested is gone."""
+        self.revision = revision
+        self._done.clear()
+        self.ghosts = tuple(replace(ghost, id=None) for ghost in self.ghosts)
+
     def suggested(self, revision: int, suggestions: Sequence[Suggestion]) -> bool:
         """Suggestions came; False, and nothing changes, if they are for another revision than this."""
         if revision != self.revision:

@@ -21,7 +21,8 @@ from service.engine.ports import StepModel
 from service.engine.requests import ModelIdentity
 from service.greeting import Addresses
 from service.runtime.onnx_model import load_model
-from service.settings import Settings
+from service.settings import Settings, StoreConfig
+from service.storing import Opening
 
 _START_S = 120.0
 _STOP_S = 10.0
@@ -72,6 +73,7 @@ class LocalServer:
             listen=replace(self._settings.listen(), host=_LOOPBACK, grpc_port=0, http_port=0, metrics_port=0),
             transport=replace(self._settings.transport(), host=_LOOPBACK),
             capacity=self._settings.capacity(),
+            opening=Opening(StoreConfig("memory")),  # what is typed here is nobody's to keep
             grace_s=_GRACE_S,
         )
         try:

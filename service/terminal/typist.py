@@ -1,8 +1,8 @@
 """Between the editor and a server: sends what keys do, takes what the server says, and starts over when it must.
 
-The server may refuse an edit (the text is full, an undo reaches too far) or be gone. After a refusal the editor shows
-what the server holds; after a loss the next key makes a new session of the text on the screen: a session is only a
-cache of its text.
+The server may refuse an edit (the text is full, an undo reaches too far): the editor shows what the server holds then.
+Or it may be gone: the stream looks for it while keys go on, and takes up what was typed meanwhile, in the same session
+or in a new one of the same text. If it is not found for long, the next key makes a new session of the screen.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from carousel_client import (
     Accept,
     CarouselError,
     Client,
+    DeadlineExceeded,
+    Disconnected,
     Event,
     Insert,
     InvalidArgument,
+    Reconnected,
     Rejected,
     Session,
     Suggested,
@@ -33,6 +36,7 @@ Post = Callable[[Callable[[], None]], object]
 """Runs a function on the thread that owns the typist, soon; callable from any thread."""
 
 _BEHIND_S = 2.0  # how long a key may wait for a server that owes very many answers
+_MOST_AHEAD = 256  # keys that a server may owe an answer, while it is looked for too
 
 
 class Typist:
@@ -58,6 +62,8 @@ class Typist:
         self.tally = Tally()
         self.notice = ""
         self._stream: TypingStream | None = None
+        self._looking = False  # for a server that the stream has lost
+        self._recreations = 0  # of the stream's session, as far as the editor knows
         self._readers: list[threading.Thread] = []
         self._pressed_s: tuple[int, float] | None = None  # the revision that the last key made, and when
 
@@ -86,6 +92,8 @@ class Typist:
                 return
             if isinstance(change.edit, Accept):  # nor has it suggested anything yet
                 change = replace(change, edit=Insert(change.inserted))
+        elif change.undoes and self._stream.recreations != self._recreations:
+            return  # it says so itself in a moment
         if self._send(change):
             self.editor.apply(change)
             if made:
@@ -109,9 +117,15 @@ class Typist:
             return False
         now_s = self._clock()
         try:
-            stream.send(*([change.edit] if change else []), suggest=self._suggest, timeout_s=_BEHIND_S)
+            edits = [change.edit] if change else []
+            stream.send(*edits, suggest=self._suggest, timeout_s=0.0 if self._looking else _BEHIND_S)
         except InvalidArgument as error:
             self.notice = str(error)
+            return False
+        except DeadlineExceeded as error:
+            if not self._looking:
+                self._lost(stream, error)
+            self.notice = f"{_MOST_AHEAD} keys wait for a server that is not there; this one was not taken"
             return False
         except CarouselError as error:
             self._lost(stream, error)
@@ -131,6 +145,12 @@ class Typist:
                     self._changed()
             case Rejected(error=error):
                 self._refused(error)
+            case Disconnected(error=error):
+                self._looking = True
+                self.notice = f"lost the server, looking for it; go on typing: {error}"
+                self._changed()
+            case Reconnected():
+                self._found(stream)
             case _:
                 pass  # an acknowledgement says what the screen shows already
 
@@ -146,6 +166,16 @@ class Typist:
             self.notice = f"refused: {error}"
         self._changed()
 
+    def _found(self, stream: TypingStream) -> None:
+        """The server is there again, with the session or with a new one of the same text."""
+        self._looking = False
+        self.notice = "found the server again"
+        if stream.recreations != self._recreations:
+            self._recreations = stream.recreations
+            self.editor.begin_anew(stream.next_revision)
+            self.notice = "found a server again, which has forgotten what could be undone"
+        self._changed()
+
     def _lost(self, stream: TypingStream, error: CarouselError) -> None:
         if stream is self._stream:
             self._close_stream()
@@ -157,7 +187,7 @@ class Typist:
         editor = self.editor
         try:
             self._session.close()  # if the server is there, it may still hold it
-            self._session = self._client.session(editor.text)
+            self._session = self._client.session(editor.text, recreate=True)
             if editor.cursor != len(editor.text):
                 self._session.move(editor.cursor)
         except CarouselError as error:
@@ -173,7 +203,8 @@ class Typist:
         self._send(None)
 
     def _open_stream(self) -> None:
-        stream = self._stream = self._session.typing()
+        stream = self._stream = self._session.typing(max_unanswered=_MOST_AHEAD)
+        self._looking, self._recreations = False, 0
         reader = threading.Thread(target=self._read, args=(stream,), name="carousel-events", daemon=True)
         self._readers = [*(one for one in self._readers if one.is_alive()), reader]
         reader.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal, Protocol
 
-Facade = Literal["grpc", "rest"]
+Facade = Literal["grpc", "rest", "websocket"]
 
 OK = "OK"
 CANCELLED = "CANCELLED"  # the caller went away

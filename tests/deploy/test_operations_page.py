@@ -18,8 +18,8 @@ def settings_row(name: str) -> str:
     """The row of the settings table that the code gives."""
     about = SETTINGS[name]
     flag = f"--{name.replace('_', '-')}"
-    if about.is_made:
-        default = "the shipped model"
+    if about.made:
+        default = about.made
     elif about.default in (None, (), ""):
         default = "none"
     elif isinstance(about.default, bool):

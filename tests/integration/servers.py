@@ -19,10 +19,11 @@ from service.engine.requests import ModelIdentity
 from service.engines import Models
 from service.greeting import Addresses
 from service.settings import load_settings
+from service.storing import Opening
 from service.transport.listening import open_socket
 
 IDENTITY = ModelIdentity("fake", "0" * 64, "numerics")
-ON_FREE_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+ON_FREE_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0, "store": "memory:"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def make_server(
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),
+        opening=Opening(settings.storing()),
         grace_s=settings.grace_s,
     )
 

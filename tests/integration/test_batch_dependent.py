@@ -16,7 +16,7 @@ from tests.unit.runtime.test_onnx_model import write_leaky_model, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = [sys.executable, "-m", "service.cli", "serve", "--log-format", "json"]
-FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+FREE_PORTS = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--store", "memory:"]
 
 
 @pytest.fixture(scope="module")

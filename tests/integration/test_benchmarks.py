@@ -31,6 +31,10 @@ RUNS = {
         ["--context-bytes", "50", "--seconds", "0.3", "--repetitions", "1", "--clients", "2"],
         ["over_naive_2", "carousel_2_per_s", "naive_2_per_s"],
     ),
+    "prompts": (
+        ["--repetitions", "1", "--keys", "3", "--long-bytes", "400", "--typed-bytes", "30"],
+        ["next_prompt_steps", "back_pinned_steps", "next_over_first", "long_over_short", "infill_read_bytes"],
+    ),
     "replay": (
         ["--limit-bytes", "30", "--typists", "3", "--seconds", "0.3", "--repetitions", "1", "--no-triton"],
         ["keystroke_savings", "crowd_keystrokes_per_s", "crowd_p50_ms", "crowd_p99_ms", "crowd_server_cpu_share"],

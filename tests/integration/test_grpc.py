@@ -192,6 +192,8 @@ async def test_an_edit_whose_caller_ran_out_of_time_is_committed_and_its_retry_i
 
 
 class BrokenSessions:
+    max_document_bytes = 0
+
     async def create(self, *_: object, **__: object) -> None:
         raise RuntimeError("the cause")
 

@@ -26,7 +26,7 @@ from tests.integration.servers import GatedModel, make_server
 from tests.unit.runtime.test_onnx_model import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
-FREE_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+FREE_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--store", "memory:")
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_a_graph_that_is_not_the_manifests_is_one_line_and_exit_code_2(tmp_path:
     [
         (("--grpc-port", "x"), "CAROUSEL_GRPC_PORT"),
         (("--http-port", "70000"), "--http-port"),
-        (("--store", "sqlite:x"), "accepted: memory:"),
+        (("--store", "sqlite"), "accepted: memory:, sqlite:PATH, valkey://"),
         (("--config", "/nowhere.toml"), "/nowhere.toml is not a file"),
         (("--api-keys-file", "keys"), "API keys are not supported"),
     ],

@@ -72,6 +72,8 @@ MALFORMED: list[tuple[str, str, str]] = [
     ("unknown units", '{"revision": 1, "edits": [], "units": "bytes"}', "units"),
     ("not JSON", '{"revision": 1', "body"),
     ("not a number of JSON", '{"revision": NaN, "edits": []}', "revision"),
+    ("a key twice", '{"revision": 1, "edits": [], "revision": 2}', "body"),
+    ("a key of an edit twice", '{"revision": 1, "edits": [{"insert": "a", "insert": "b"}]}', "body"),
     ("a list", "[]", "body"),
     ("nothing", "", "body"),
     ("far too deep", "[" * 100_000, "body"),
@@ -292,6 +294,8 @@ async def test_a_bug_is_logged_with_its_request_id_and_shown_as_internal_without
 
 
 class BrokenSessions:
+    max_document_bytes = 0
+
     async def create(self, *_: object, **__: object) -> None:
         raise RuntimeError("the cause")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.engine.engine import Engine, EngineConfig
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Stop, SuggestSpec
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Score, Stop, SuggestSpec
 from service.engine.retention import Retention
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
@@ -36,7 +36,7 @@ from service.sessions.commands import (
     UndoTo,
     Units,
 )
-from service.sessions.ports import Pieces
+from service.sessions.ports import Pieces, Scoring
 from service.sessions.service import Sessions
 from service.sessions.stores.memory import MemoryStore
 from tests.unit.runtime.test_onnx_model import write_model
@@ -61,6 +61,9 @@ class Turned:
 
     def complete(self, requests: Sequence[Complete]) -> Pieces:
         raise AssertionError("nothing is completed here")
+
+    def score(self, request: Score) -> Scoring:
+        raise AssertionError("nothing is scored here")
 
 
 class Answered:

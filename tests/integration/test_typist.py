@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from carousel_client import Client, RetryPolicy, SuggestOptions
 from service.engine.fake_model import FakeModel
 from service.settings import load_settings
 from service.terminal.local_server import LocalServer
 from service.terminal.typist import Typist
+from tests.integration.cutting_proxy import CuttingProxy
 from tests.integration.servers import IDENTITY
 
 _PATIENCE_S = 20.0
@@ -28,13 +29,18 @@ class OwnerThread:
             self._posts.get(timeout=_PATIENCE_S)()
 
 
+def typing_on(
+    server: LocalServer, text: str, resume_within_s: float = 60.0
+) -> AbstractContextManager[tuple[Typist, OwnerThread]]:
+    return typing_at(f"127.0.0.1:{server.addresses.grpc_port}", text, resume_within_s)
+
+
 @contextmanager
-def typing_on(server: LocalServer, text: str) -> Iterator[tuple[Typist, OwnerThread]]:
+def typing_at(target: str, text: str, resume_within_s: float = 60.0) -> Iterator[tuple[Typist, OwnerThread]]:
     owner = OwnerThread()
-    target = f"127.0.0.1:{server.addresses.grpc_port}"
-    with Client(target, retry=RetryPolicy(attempts=1)) as client:
+    with Client(target, retry=RetryPolicy(attempts=1), resume_within_s=resume_within_s) as client:
         suggest = SuggestOptions(3, 12)
-        session = client.session(text)
+        session = client.session(text, recreate=True)
         typist = Typist(client, session, text, suggest=suggest, post=owner.post, changed=lambda: None)
         typist.start()
         yield typist, owner
@@ -86,18 +92,41 @@ def test_a_session_that_is_lost_is_made_anew_from_the_text_on_the_screen() -> No
         owner.until(lambda: bool(typist.editor.ghosts))
         with Client(f"127.0.0.1:{server.addresses.grpc_port}") as other:
             other.attach(typist.session_id).close()
-        typist.press(typist.editor.type("d"), made=1)
-        owner.until(lambda: "NOT" in typist.notice or "lost" in typist.notice)
-        typist.press(typist.editor.type("e"), made=1)
-        owner.until(lambda: bool(typist.editor.ghosts))
-        assert typist.editor.text.endswith("e")
+            typist.press(typist.editor.type("d"), made=1)
+            owner.until(lambda: "found" in typist.notice)
+            typist.press(typist.editor.undo())
+            typist.press(typist.editor.type("e"), made=1)
+            owner.until(lambda: bool(typist.editor.ghosts))
+            assert typist.editor.text == "abcde"
+            assert other.attach(typist.session_id).text() == "abcde"
 
 
-def test_without_a_server_the_text_stays_and_the_notice_says_what_is_wrong() -> None:
-    with served() as server, typing_on(server, "ab") as (typist, owner):
+def test_what_is_typed_while_the_server_is_away_is_there_when_it_comes_back() -> None:
+    with served() as server, CuttingProxy(server.addresses.grpc_port) as proxy, typing_at(proxy.address, "ab") as at:
+        typist, owner = at
         owner.until(lambda: bool(typist.editor.ghosts))
+        proxy.target = None
         server.stop()
         owner.until(lambda: "lost the server" in typist.notice)
+        for character in "cde":
+            typist.press(typist.editor.type(character), made=1)
+        typist.press(typist.editor.undo())
+        typist.press(typist.editor.left())
+        assert (typist.editor.text, typist.editor.cursor) == ("abcd", 3)
+        with served() as another:
+            proxy.target = another.addresses.grpc_port
+            owner.until(lambda: "found" in typist.notice)
+            owner.until(lambda: bool(typist.editor.ghosts))
+            with Client(f"127.0.0.1:{proxy.target}") as other:
+                held = other.attach(typist.session_id)
+                assert (held.text(), held.cursor) == ("abcd", 3)
+
+
+def test_a_server_that_is_not_found_leaves_the_text_and_the_next_key_says_what_is_wrong() -> None:
+    with served() as server, typing_on(server, "ab", resume_within_s=0.2) as (typist, owner):
+        owner.until(lambda: bool(typist.editor.ghosts))
+        server.stop()
+        owner.until(lambda: "the next key tries again" in typist.notice)
         typist.press(typist.editor.type("c"), made=1)
         assert typist.editor.text == "ab"
         assert "no server" in typist.notice

@@ -4,19 +4,23 @@
         session.type("s")
         print(session.suggest().suggestions)
 
-What is sent and what is understood stands once, in modules that do no I/O (`messages`, `session_state`, `retries`,
-`stream_state`); `client` and `aio` are the thin shells around them.
+What is sent, understood and decided stands once, in modules that do no I/O (`messages`, `session_state`, `retries`,
+`conversation`); `client` and `aio` are the thin shells around them, one for threads and one for asyncio.
 """
 
 from carousel_client.aio import AsyncClient, AsyncSession
 from carousel_client.aio_completion import AsyncCompletion
+from carousel_client.aio_typing_stream import AsyncTypingStream
 from carousel_client.answers import (
     Acknowledged,
+    Alternatives,
     Answer,
+    Disconnected,
     Event,
     FinishReason,
     Model,
     Piece,
+    Reconnected,
     Rejected,
     Suggested,
     Suggestion,
@@ -50,7 +54,9 @@ from carousel_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from carousel_client.opening import SessionSummary
 from carousel_client.retries import RetryPolicy
+from carousel_client.scores import Score, Surprise
 from carousel_client.typing_stream import TypingStream
 
 __version__ = "0.1.0"
@@ -58,16 +64,19 @@ __version__ = "0.1.0"
 __all__ = [
     "Accept",
     "Acknowledged",
+    "Alternatives",
     "Answer",
     "AsyncClient",
     "AsyncCompletion",
     "AsyncSession",
+    "AsyncTypingStream",
     "CarouselError",
     "Client",
     "CompleteOptions",
     "Completion",
     "DeadlineExceeded",
     "Delete",
+    "Disconnected",
     "Edit",
     "Event",
     "Fenced",
@@ -82,15 +91,19 @@ __all__ = [
     "PermissionDenied",
     "Piece",
     "QuotaExceeded",
+    "Reconnected",
     "Rejected",
     "Replace",
     "RetryPolicy",
     "RevisionConflict",
+    "Score",
     "Session",
+    "SessionSummary",
     "Stop",
     "SuggestOptions",
     "Suggested",
     "Suggestion",
+    "Surprise",
     "TypingStream",
     "Unauthenticated",
     "Unavailable",

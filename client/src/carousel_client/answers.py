@@ -43,6 +43,7 @@ class Answer:
     """A session after a request: where it stands, and the suggestions if they were asked for, best first.
 
     The suggestions of one answer are distinct and none is a prefix of another. `finish_reason` says why there are none.
+    `stored` says whether it outlives the server's process, where that is told: when it is created, read or imported.
     """
 
     session_id: str
@@ -52,15 +53,29 @@ class Answer:
     model: Model
     suggestions: tuple[Suggestion, ...] = ()
     finish_reason: FinishReason | None = None
+    stored: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """The likeliest bytes at one place, best first, with natural-log probabilities; 255 is the end of the text."""
+
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next characters of completion `index`; `finish_reason` stands on its last piece, which may be empty."""
+    """The next characters of completion `index`; `finish_reason` stands on its last piece, which may be empty.
+
+    log_probabilities: natural log, of each byte of `text`, if `top` was asked for.  alternatives: so many at each byte.
+    """
 
     index: int
     text: str
     finish_reason: FinishReason | None = None
+    log_probabilities: tuple[float, ...] = ()
+    alternatives: tuple[Alternatives, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +106,22 @@ class Rejected:
     error: CarouselError
 
 
-Event = Acknowledged | Suggested | Rejected
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The stream lost its server, for the reason `error`, and looks for it; edits may be sent meanwhile."""
+
+    error: CarouselError
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The stream has found its server again and goes on, with nothing lost and nothing applied twice.
+
+    `recreated`: the server had forgotten the session; there is a new one of the same id and text, whose revisions
+    begin anew.
+    """
+
+    recreated: bool = False
+
+
+Event = Acknowledged | Suggested | Rejected | Disconnected | Reconnected

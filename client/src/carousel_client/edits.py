@@ -95,7 +95,8 @@ class CompleteOptions:
     """What is None is the server's default: one completion of at most 256 bytes, of the likeliest bytes.
 
     It ends before the first of the strings in `stop`. `logit_bias` is per byte; byte 255 is the end of the text. With
-    the `seed` of an earlier answer the same request gives the same text.
+    the `seed` of an earlier answer the same request gives the same text. `top` asks how likely every byte was, and for
+    so many of the likeliest bytes at its place (0 to 16), by the model's own distribution.
     """
 
     max_bytes: int | None = None
@@ -108,3 +109,4 @@ class CompleteOptions:
     repetition_penalty: float | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
+    top: int | None = None

@@ -6,7 +6,7 @@ CarouselError
 ├── PermissionDenied     a known caller who may not do this
 ├── NotFound             unknown session or model; `kind` says which
 ├── RevisionConflict     based on another revision than `current`
-├── Fenced               the session was taken over elsewhere
+├── Fenced               the session was taken over elsewhere; the same call finds out
 ├── Overloaded           a queue is full; `retry_after_s`
 ├── QuotaExceeded        a tenant's limit; `retry_after_s`
 ├── Unavailable          not to be reached, draining, or its store is down; `retry_after_s` if the server said so
@@ -69,7 +69,7 @@ class RevisionConflict(CarouselError):
 
 
 class Fenced(CarouselError):
-    """Another replica owns the session now."""
+    """Another replica wrote to the session meanwhile, and nothing was applied. Sent again by itself."""
 
 
 class _Retryable(CarouselError):
@@ -79,7 +79,7 @@ class _Retryable(CarouselError):
 
 
 class Overloaded(_Retryable):
-    """The server takes no more just now."""
+    """The server takes no more just now. Sent again by itself if the server said when, within the deadline."""
 
 
 class QuotaExceeded(_Retryable):
@@ -120,7 +120,13 @@ _BY_STATUS: dict[grpc.StatusCode, type[CarouselError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    # Nobody here cancels a call and reads its error: the server, or what lies between, gave it up.
+    grpc.StatusCode.CANCELLED: Unavailable,
 }
+
+# How gRPC tells that a connection was cut under a call, where it has no status of its own for that. The first is what
+# grpc.aio makes of a write that failed because the call has ended: the server's own INTERNAL has our details.
+_CUT = ("Internal error from Core", "RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "GOAWAY")
 
 
 def error_of_call(failure: grpc.RpcError) -> CarouselError:
@@ -133,8 +139,11 @@ def error_of_call(failure: grpc.RpcError) -> CarouselError:
                 return error_of_status(Status.FromString(value))
             except DecodeError:
                 break  # somebody else's details: the status is what is left
+    details = failure.details() or "no details"
     error = _BY_STATUS.get(failure.code(), Internal)
-    return error(f"{failure.code().name}: {failure.details() or 'no details'}")
+    if error is Internal and any(sign in details for sign in _CUT):
+        error = Unavailable
+    return error(f"{failure.code().name}: {details}")
 
 
 def error_of_status(status: Status) -> CarouselError:

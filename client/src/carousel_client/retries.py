@@ -6,7 +6,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from carousel_client.errors import CarouselError, DeadlineExceeded, Unavailable
+from carousel_client.errors import CarouselError, DeadlineExceeded, Fenced, Overloaded, Unavailable
+
+
+def is_passing(error: CarouselError) -> bool:
+    """Whether the same call may succeed a little later: nobody answered, another replica has the session now, or the
+    server is full and said when it expects not to be. A quota is the caller's own to keep, so it is not waited out.
+    """
+    return isinstance(error, Unavailable | Fenced) or (
+        isinstance(error, Overloaded) and error.retry_after_s is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +28,12 @@ class RetryPolicy:
     first_delay_s: float = 0.05
     max_delay_s: float = 1.0
 
-    def delay_s(self, failures: int, error: Unavailable, jitter: float) -> float:
+    def delay_s(self, failures: int, error: CarouselError, jitter: float) -> float:
         """How long to wait after the `failures`th failure; `jitter` in [0, 1)."""
-        delay_s = min(self.first_delay_s * 2.0 ** (failures - 1), self.max_delay_s) * (1 - jitter / 2)
-        return max(delay_s, error.retry_after_s or 0.0)
+        doublings = min(failures - 1, 60)
+        delay_s = min(self.first_delay_s * 2.0**doublings, self.max_delay_s) * (1 - jitter / 2)
+        asked_s = error.retry_after_s if isinstance(error, Unavailable | Overloaded) else None
+        return max(delay_s, asked_s or 0.0)
 
 
 class Attempts:
@@ -51,7 +62,7 @@ class Attempts:
     def delay_after(self, error: CarouselError) -> float:
         """How long to wait before the next attempt. Raises `error` if there is to be none."""
         self._failures += 1
-        if not isinstance(error, Unavailable) or self._failures >= self._policy.attempts:
+        if not is_passing(error) or self._failures >= self._policy.attempts:
             raise error
         delay_s = self._policy.delay_s(self._failures, error, self._jitter())
         if self._clock() + delay_s >= self._deadline_s:

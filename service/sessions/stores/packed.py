@@ -9,17 +9,17 @@ from __future__ import annotations
 import marshal
 from typing import Any
 
-from service.sessions.records import Checkpoint, EditRecord, KnownEdit, Splice, StoredSession
+from service.sessions.records import Checkpoint, EditRecord, KnownEdit, Splice, StoredSession, known_in_history
 
 _Plain = tuple[tuple[Any, ...], list[tuple[Any, ...]]]
 """An EditRecord as `marshal` takes it, which knows tuples but not their named kind."""
 
 
-def pack(stored: StoredSession) -> bytes:
-    """`stored` in a tenth of its memory, its text apart, which is held once in either form."""
+def pack(stored: StoredSession, beside: tuple[int, int]) -> bytes:
+    """`stored` and the two numbers in a tenth of their memory, the text apart, which is held once in either form."""
     checkpoint = stored.checkpoint
     # Most known edits are those of the last records of the history; only what came before them is written by itself.
-    shared = _shared(checkpoint)
+    shared = known_in_history(checkpoint)
     fields = (
         checkpoint.incarnation,
         checkpoint.revision,
@@ -30,28 +30,19 @@ def pack(stored: StoredSession) -> bytes:
         [tuple(known) for known in checkpoint.known_edits[: len(checkpoint.known_edits) - shared]],
         shared,
         _plain(checkpoint.history),
+        checkpoint.store_text,
     )
-    return marshal.dumps((fields, _plain(stored.records)))
+    return marshal.dumps((fields, _plain(stored.records), beside))
 
 
-def unpack(packed: bytes) -> StoredSession:
+def unpack(packed: bytes) -> tuple[StoredSession, tuple[int, int]]:
     """What was packed, equal in all."""
-    fields, records = marshal.loads(packed)
-    incarnation, revision, model, creation, text, cursor, earlier, shared, plain = fields
+    fields, records, beside = marshal.loads(packed)
+    incarnation, revision, model, creation, text, cursor, earlier, shared, plain, store_text = fields
     history = _records(plain)
     known = (*map(KnownEdit._make, earlier), *(record.known for record in history[len(history) - shared :]))
-    checkpoint = Checkpoint(incarnation, revision, model, creation, text, cursor, known, history)
-    return StoredSession(checkpoint, _records(records))
-
-
-def _shared(checkpoint: Checkpoint) -> int:
-    """How many of the newest known edits are those of the newest records of the history."""
-    shared = 0
-    for known, record in zip(reversed(checkpoint.known_edits), reversed(checkpoint.history), strict=False):
-        if known != record.known:
-            break
-        shared += 1
-    return shared
+    checkpoint = Checkpoint(incarnation, revision, model, creation, text, cursor, known, history, store_text)
+    return StoredSession(checkpoint, _records(records)), beside
 
 
 def _plain(records: tuple[EditRecord, ...]) -> list[_Plain]:

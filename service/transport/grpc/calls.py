@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -52,19 +53,23 @@ class CallGuard:
         observer: RequestObserver,
         lifecycle: Lifecycle,
         max_request_bytes: int,
+        larger_requests: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """larger_requests: the bytes that requests of a method may have, by its name, where those are more."""
         self._tenants, self._observer, self._lifecycle, self._clock = tenants, observer, lifecycle, clock
-        self._max_request_bytes = max_request_bytes
+        self._max_request_bytes, self._larger_requests = max_request_bytes, larger_requests or {}
         self._log = logging.getLogger("carousel.grpc")
 
-    def handler(self, unary: Mapping[str, Unary], streams: Mapping[str, Stream]) -> grpc.GenericRpcHandler[Any, Any]:
+    def handler(
+        self, unary: Mapping[str, Unary], streams: Mapping[str, Stream], service: ServiceDescriptor = SERVICE
+    ) -> grpc.GenericRpcHandler[Any, Any]:
         """Every method of the protocol needs its behaviour, by name; a missing one raises KeyError here, at start.
 
         Those in `streams` write their answers to the context; they are given the request, or all of them in turn.
         """
         handlers = {}
-        for method in SERVICE.methods:
+        for method in service.methods:
             serve: Any
             if method.client_streaming:
                 serve = self._stream(method.name, streams[method.name])
@@ -77,17 +82,18 @@ class CallGuard:
                 make = grpc.unary_unary_rpc_method_handler
             handlers[method.name] = make(
                 serve,
-                request_deserializer=self._deserializer(GetMessageClass(method.input_type)),
+                request_deserializer=self._deserializer(method.name, GetMessageClass(method.input_type)),
                 response_serializer=_serialize,
             )
-        return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+        return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
-    def _deserializer(self, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
+    def _deserializer(self, method: str, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
         """Parse without raising: gRPC would turn an exception here into a status of its own, without our details."""
+        most = max(self._max_request_bytes, self._larger_requests.get(method, 0))
 
         def deserialize(data: bytes) -> Message | InvalidArgument:
-            if len(data) > self._max_request_bytes:
-                fault = f"has {len(data)} bytes, at most {self._max_request_bytes} are taken"
+            if len(data) > most:
+                fault = f"has {len(data)} bytes, at most {most} are taken"
                 return InvalidArgument("message", fault)
             try:
                 return decode(kind, data)

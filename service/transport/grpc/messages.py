@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
+from numpy.typing import NDArray
 
 from service.engine.requests import FinishReason, ModelIdentity, SamplingSpec, Stop, SuggestSpec
 from service.errors import InvalidArgument
@@ -86,13 +89,14 @@ def create_command(request: pb.CreateSessionRequest) -> CreateSession:
         id=SessionId(request.id) if request.id else None,
         model=request.model or None,
         suggest=_suggest(request),
-        units=_units(request.units),
+        units=units(request.units),
+        store_text=request.store_text if request.HasField("store_text") else True,
     )
 
 
 def get_command(request: pb.GetSessionRequest) -> GetSession:
     """Raises InvalidArgument for an enum value that is not known."""
-    return GetSession(SessionId(request.session_id), request.include_text, _units(request.units))
+    return GetSession(SessionId(request.session_id), request.include_text, units(request.units))
 
 
 def delete_command(request: pb.DeleteSessionRequest) -> DeleteSession:
@@ -107,7 +111,7 @@ def edit_command(request: pb.EditRequest | pb.TypeRequest) -> EditSession:
         revision=request.revision,
         edits=tuple(_edit(operation, index) for index, operation in enumerate(request.edits)),
         edit_id=request.edit_id or None,
-        units=_units(request.units),
+        units=units(request.units),
         suggest=_suggest(request),
     )
 
@@ -131,6 +135,7 @@ def complete_command(request: pb.CompleteRequest) -> CompleteText:
             logit_bias=tuple(sorted(request.logit_bias.items())),
         ),
         seed=request.seed if request.HasField("seed") else None,
+        top=request.top if request.HasField("top") else None,
     )
 
 
@@ -180,11 +185,12 @@ def _suggest(request: pb.CreateSessionRequest | pb.EditRequest | pb.TypeRequest)
     )
 
 
-def _units(value: pb.Units.ValueType) -> Units:
-    units = _UNITS.get(value)
-    if units is None:
+def units(value: pb.Units.ValueType) -> Units:
+    """What offsets count. Raises InvalidArgument for a value that is not known."""
+    known = _UNITS.get(value)
+    if known is None:
         raise InvalidArgument("units", f"{value} is none of codepoint, utf16, utf8")
-    return units
+    return known
 
 
 def create_response(view: SessionView) -> pb.CreateSessionResponse:
@@ -230,14 +236,31 @@ def suggested(edit_id: str, found: Suggested, acknowledged: pb.TypeResponse | No
 
 def completion(under_way: Completion) -> pb.Completion:
     """What the same text takes once more."""
-    return pb.Completion(model=_model(under_way.model), seed=under_way.seed, revision=under_way.revision)
+    return pb.Completion(model=model(under_way.model), seed=under_way.seed, revision=under_way.revision)
 
 
 def complete_response(piece: CompletedPiece, about: pb.Completion | None) -> pb.CompleteResponse:
     """A piece; the first message of a call is also `about` the completion."""
     return pb.CompleteResponse(
-        index=piece.index, text=piece.text, finish_reason=_finish_reason(piece.finish_reason), completion=about
+        index=piece.index,
+        text=piece.text,
+        finish_reason=_finish_reason(piece.finish_reason),
+        completion=about,
+        log_probabilities=None if piece.log_probabilities is None else piece.log_probabilities.tolist(),
+        alternatives=alternatives(piece.top_tokens, piece.top_log_probabilities),
     )
+
+
+def alternatives(
+    top_tokens: NDArray[np.int64] | None, top_log_probabilities: NDArray[np.float32] | None
+) -> Sequence[pb.Alternatives]:
+    """One message for each byte; none if no alternatives were asked for."""
+    if top_tokens is None or top_log_probabilities is None or not top_tokens.shape[1]:
+        return ()
+    return [
+        pb.Alternatives(tokens=tokens, log_probabilities=log_probabilities)
+        for tokens, log_probabilities in zip(top_tokens.tolist(), top_log_probabilities.tolist(), strict=True)
+    ]
 
 
 def session(view: SessionView) -> pb.Session:
@@ -247,13 +270,15 @@ def session(view: SessionView) -> pb.Session:
         revision=view.revision,
         length=view.length,
         cursor=view.cursor,
-        model=_model(view.model),
+        model=model(view.model),
+        stored=view.stored,
     )
 
 
 @lru_cache(maxsize=64)  # a few models; it stands in every acknowledgement
-def _model(model: ModelIdentity) -> pb.Model:
-    return pb.Model(name=model.name, digest=model.digest, numerics_id=model.numerics_id)
+def model(identity: ModelIdentity) -> pb.Model:
+    """What an answer depends on beside its text."""
+    return pb.Model(name=identity.name, digest=identity.digest, numerics_id=identity.numerics_id)
 
 
 def _suggestions(suggestions: tuple[Suggestion, ...] | None) -> list[pb.Suggestion]:

@@ -17,6 +17,7 @@ from service.transport.caller import TenantResolver
 from service.transport.grpc.calls import SERVICE, CallGuard
 from service.transport.grpc.servicer import AutocompleteMethods
 from service.transport.grpc.typing_stream import Typing
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.listening import CannotListen, address, open_socket
 from service.transport.observer import RequestObserver
@@ -29,9 +30,12 @@ else:
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
+_BESIDE_A_DOCUMENT = 1024  # bytes, of ids and names
 _WHOLE_SERVER = ""
 _MOST_PENDING = 1 << 14  # two seconds of what an event loop takes; gRPC's own limit is 1,000
 _REFLECTION_PREFIX = "/grpc.reflection.v1alpha.ServerReflection/"
+KSERVE_SERVICE = "inference.GRPCInferenceService"
+_KSERVE_PREFIX = f"/{KSERVE_SERVICE}/"
 
 
 class GrpcServer:
@@ -48,14 +52,17 @@ class GrpcServer:
         observer: RequestObserver,
         lifecycle: Lifecycle,
         max_request_bytes: int,
+        inference: LateInference | None = None,
     ) -> None:
+        """inference: shared with the HTTP facade; one of its own if not given."""
         self._lifecycle = lifecycle
+        largest = max(max_request_bytes, sessions.max_document_bytes)
         self._server = grpc.aio.server(
             options=[
                 # Two servers on one port would share its connections silently; we want the second one to fail.
                 ("grpc.so_reuseport", 0),
                 # Above the limit that we refuse with details, so that gRPC's own refusal is met by gross excess only.
-                ("grpc.max_receive_message_length", 2 * max_request_bytes + 4096),
+                ("grpc.max_receive_message_length", 2 * largest + 4096),
                 # Calls that Python has not taken yet: above the first, gRPC drops some at random, above the second all.
                 # The caller sees a CANCELLED then that it never asked for; what is too much is ours to refuse.
                 ("grpc.server.max_pending_requests", _MOST_PENDING),
@@ -65,17 +72,24 @@ class GrpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        guard = CallGuard(tenants=tenants, observer=observer, lifecycle=lifecycle, max_request_bytes=max_request_bytes)
+        guard = CallGuard(
+            tenants=tenants,
+            observer=observer,
+            lifecycle=lifecycle,
+            max_request_bytes=max_request_bytes,
+            larger_requests={"ImportSession": sessions.max_document_bytes + _BESIDE_A_DOCUMENT},
+        )
         typing = Typing(sessions, lifecycle=lifecycle, observer=observer)
         methods = AutocompleteMethods(sessions)
         handler = guard.handler(methods.by_name(), {"Type": typing.serve, "Complete": methods.complete})
-        self._server.add_generic_rpc_handlers((handler, _Reflection()))
+        kserve = _Kserve(inference or LateInference(sessions), guard, lifecycle, observer)
+        self._server.add_generic_rpc_handlers((handler, kserve, _Reflection()))
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, not ready yet; returns the port, chosen by the system if 0 was given. Raises CannotListen."""
-        for name in (SERVICE.full_name, _WHOLE_SERVER):
+        for name in (SERVICE.full_name, KSERVE_SERVICE, _WHOLE_SERVER):
             await self._health.set(name, _NOT_SERVING)
         open_socket(host, port).close()  # raises what is wrong; gRPC would only log it and say that it failed
         try:
@@ -91,6 +105,7 @@ class GrpcServer:
 
     async def complete(self) -> None:
         """All ports of the process are open."""
+        await self._health.set(KSERVE_SERVICE, _SERVING)
         await self._health.set(_WHOLE_SERVER, _SERVING)
 
     async def stop(self, grace_s: float) -> None:
@@ -101,6 +116,27 @@ class GrpcServer:
         # What is left are watchers of health, which would wait for ever, and last bytes on their way out.
         await self._server.stop(_LAST_BYTES_S)
         await stopping
+
+
+class _Kserve(_Handlers):
+    """The Open Inference Protocol, imported when its first call comes."""
+
+    def __init__(
+        self, inference: LateInference, guard: CallGuard, lifecycle: Lifecycle, observer: RequestObserver
+    ) -> None:
+        self._inference, self._guard, self._lifecycle, self._observer = inference, guard, lifecycle, observer
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The behaviour of one of its methods; None for any other method."""
+        if not handler_call_details.method.startswith(_KSERVE_PREFIX):
+            return None
+        return self._imported.service(handler_call_details)
+
+    @cached_property
+    def _imported(self) -> _Handlers:
+        from service.transport.grpc.kserve.handler import inference_handler
+
+        return inference_handler(self._inference.here, self._guard, self._lifecycle, self._observer)
 
 
 class _Reflection(_Handlers):
@@ -116,8 +152,11 @@ class _Reflection(_Handlers):
     def _imported(self) -> _Handlers:
         from grpc_reflection.v1alpha import _async, reflection, reflection_pb2_grpc
 
+        from service.transport.grpc.generated.inference import grpc_service_pb2
+
+        assert KSERVE_SERVICE in (of.full_name for of in grpc_service_pb2.DESCRIPTOR.services_by_name.values())
         handlers = _Collector()
-        names = (SERVICE.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        names = (SERVICE.full_name, KSERVE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_async.ReflectionServicer(names), handlers)
         return handlers.collected
 

@@ -16,10 +16,20 @@ from service.transport.http.completion_routes import completion_routes
 from service.transport.http.completion_stream import LAST_EVENT_ID
 from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
+from service.transport.http.error_answers import answer_errors_of
+from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
+from service.transport.http.kserve.infer_routes import infer_routes
+from service.transport.http.kserve.model_routes import model_routes
+from service.transport.http.kserve.server_routes import server_routes
+from service.transport.http.openai.pinning import REVISION_HEADER, SESSION_HEADER
+from service.transport.http.openai.routes import openai_routes
 from service.transport.http.operations_routes import operations_routes
-from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE, answer_errors_of
+from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
 from service.transport.http.sessions_routes import session_routes
+from service.transport.http.websocket.messages import event_schemas
+from service.transport.http.websocket.routes import typing_routes, unknown_sockets
+from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import RequestObserver
 
@@ -39,8 +49,12 @@ def create_app(
     host: str,
     allowed_origins: Sequence[str],
     max_request_bytes: int,
+    inference: LateInference | None = None,
 ) -> ASGIApp:
-    """The application for one HTTP port; `host` is the address that the port listens on."""
+    """The application for one HTTP port; `host` is the address that the port listens on.
+
+    inference: shared with the gRPC facade; one of its own if not given.
+    """
     app = _Documented(
         title="Carousel",
         version=service.__version__,
@@ -52,7 +66,17 @@ def create_app(
     )
     app.include_router(session_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
+    app.include_router(openai_routes(sessions, tenants))
+    app.include_router(llama_routes(sessions, tenants, lifecycle))
+    app.include_router(
+        typing_routes(sessions, tenants, lifecycle=lifecycle, observer=observer, max_message_bytes=max_request_bytes)
+    )
+    kserve = inference or LateInference(sessions)
+    app.include_router(infer_routes(kserve, tenants, max_request_bytes=max_request_bytes))
+    app.include_router(model_routes(kserve, lifecycle))
+    app.include_router(server_routes(kserve, lifecycle))
     app.include_router(operations_routes(lifecycle, metrics_url))
+    app.include_router(unknown_sockets())
     add_documentation(app)
     answer_errors_of(app)
     if allowed_origins:
@@ -60,8 +84,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["content-type", REQUEST_ID_HEADER, LAST_EVENT_ID],
-            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after"],
+            allow_headers=["authorization", "content-type", REQUEST_ID_HEADER, LAST_EVENT_ID, SESSION_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after", SESSION_HEADER, REVISION_HEADER],
         )
     return Intake(
         app,
@@ -74,13 +98,22 @@ def create_app(
 
 class _Documented(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with problems under the media type that they are sent as."""
+        """The OpenAPI document, with problems under their own media type, and with the WebSocket's events."""
         if self.openapi_schema is None:
             document = super().openapi()
+            document["components"]["schemas"] = {**event_schemas(), **document["components"]["schemas"]}
             for path in document["paths"].values():
                 for operation in path.values():
-                    for status, answer in operation["responses"].items():
-                        if int(status) >= 400 and "application/json" in answer.get("content", {}):
-                            answer["content"][MEDIA_TYPE] = answer["content"].pop("application/json")
+                    _show_refusals_as_sent(operation["responses"])
         assert self.openapi_schema is not None, "FastAPI keeps what it made"
         return self.openapi_schema
+
+
+def _show_refusals_as_sent(responses: dict[str, Any]) -> None:
+    """Problems have a media type of their own; what the framework would answer by itself is never sent."""
+    for status, answer in list(responses.items()):
+        shown = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+        if shown.endswith("/Problem"):
+            answer["content"][MEDIA_TYPE] = answer["content"].pop("application/json")
+        elif shown.endswith("/HTTPValidationError"):
+            del responses[status]

@@ -15,6 +15,7 @@ from service.transport.caller import TenantResolver
 from service.transport.http.completion_models import CompleteBody, CompletionAnswer, completion_answer
 from service.transport.http.completion_stream import LAST_EVENT_ID, CompletionStream, Resumption
 from service.transport.http.sessions_routes import PROBLEMS, NoQuery, SessionPath
+from service.transport.http.strict_json import StrictJsonRoute
 
 _EVENTS = "text/event-stream"
 _EXAMPLES: dict[str, Any] = {
@@ -39,7 +40,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 def completion_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     """The route over `sessions`."""
-    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS)
+    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS, route_class=StrictJsonRoute)
 
     def tenant_of(request: Request) -> Tenant:
         return tenants.resolve(request.headers.get)

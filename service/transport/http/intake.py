@@ -1,4 +1,4 @@
-"""The outermost layer of the REST facade: request id, door, body limit, metrics, and the log of bugs."""
+"""The outermost layer of everything over HTTP: request id, door, body limit, metrics, and the log of bugs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import PermissionDenied
 from service.transport.caller import REQUEST_ID_HEADER, answering, request_id
 from service.transport.http.door import Door
-from service.transport.http.problems import CODE_HEADER, framework_problem, problem_of
+from service.transport.http.error_answers import answer_to
+from service.transport.http.refusals import CODE_HEADER
 from service.transport.lifecycle import Lifecycle
-from service.transport.observer import CANCELLED, OK, RequestObserver, level_of
+from service.transport.observer import CANCELLED, OK, Facade, RequestObserver, level_of
 
 _TOO_LARGE = 413
 
 
 class Intake:
-    """Wraps the application. Every request ends in exactly one answer, and none of them shows a traceback."""
+    """Wraps the application. Every request ends in exactly one answer, and none of them shows a traceback.
+
+    HEAD is answered as GET, of which the server sends the headers alone. A WebSocket's handshake is a request like any
+    other; once it is accepted, the conversation reports its own edits.
+    """
 
     def __init__(
         self,
@@ -39,9 +44,11 @@ class Intake:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":
+            scope = {**scope, "method": "GET"}
         began = self._clock()
         headers = Headers(scope=scope)
         id_ = request_id(headers.get)
@@ -54,19 +61,22 @@ class Intake:
                 self._log.exception("a request failed", extra={"operation": _operation(scope)})
             finally:
                 seconds = self._clock() - began
-                self._observer.request("rest", _operation(scope), answer.code, seconds)
+                if not answer.conversed:
+                    facade: Facade = "rest" if scope["type"] == "http" else "websocket"
+                    self._observer.request(facade, _operation(scope), answer.code, seconds)
                 about = {"operation": _operation(scope), "code": answer.code, "seconds": round(seconds, 6)}
                 self._log.log(level_of(answer.code), "call", extra=about)
 
     async def _admit(self, scope: Scope, headers: Headers, receive: Receive, answer: _Answer, id_: str) -> None:
+        path = scope["path"]
         try:
             self._door.check(headers.get("host"), headers.get("origin"))
         except PermissionDenied as error:
-            await problem_of(error, id_)(scope, receive, answer.send)
+            await answer_to(error, path, id_)(scope, receive, answer.send)
             return
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._max_request_bytes:
-            await framework_problem(HTTPException(_TOO_LARGE), id_)(scope, receive, answer.send)
+            await answer_to(HTTPException(_TOO_LARGE), path, id_)(scope, receive, answer.send)
             return
         await self._app(scope, self._limited(receive), answer.send)
 
@@ -85,18 +95,26 @@ class Intake:
         return limited
 
 
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+
+
 class _Answer:
     """Puts the request id on the answer and remembers how it ended."""
 
     def __init__(self, send: Send, id_: str) -> None:
         self._send, self._id = send, id_
         self.code = CANCELLED  # until an answer is begun
+        self.conversed = False
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in _STARTS:
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self._id
             self.code = headers.get(CODE_HEADER, OK)
+        elif kind == "websocket.accept":
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self._id
+            self.code, self.conversed = OK, True
         await self._send(message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,7 @@ from service.sessions.commands import (
     Replace,
     SessionId,
     SessionView,
+    Suggestion,
     UndoTo,
     Units,
 )
@@ -193,26 +195,28 @@ class SessionAnswer(BaseModel):
     model: ModelAnswer
 
 
+def suggestion_answers(suggestions: Sequence[Suggestion]) -> list[SuggestionAnswer]:
+    """The JSON of suggestions. Built without validation: the domain's values are right already."""
+    return [
+        SuggestionAnswer.model_construct(
+            id=suggestion.id,
+            text=suggestion.text,
+            probability=suggestion.probability,
+            finish_reason=suggestion.finish_reason,
+        )
+        for suggestion in suggestions
+    ]
+
+
 def session_answer(view: SessionView) -> SessionAnswer:
-    """The JSON of a view. Built without validation: the domain's values are right already."""
-    suggestions = None
-    if view.suggestions is not None:
-        suggestions = [
-            SuggestionAnswer.model_construct(
-                id=suggestion.id,
-                text=suggestion.text,
-                probability=suggestion.probability,
-                finish_reason=suggestion.finish_reason,
-            )
-            for suggestion in view.suggestions
-        ]
+    """The JSON of a view. Built without validation, as that of suggestions."""
     return SessionAnswer.model_construct(
         id=view.id,
         revision=view.revision,
         length=view.length,
         cursor=view.cursor,
         text=view.text,
-        suggestions=suggestions,
+        suggestions=None if view.suggestions is None else suggestion_answers(view.suggestions),
         finish_reason=view.finish_reason,
         model=ModelAnswer.model_construct(
             name=view.model.name, digest=view.model.digest, numerics_id=view.model.numerics_id

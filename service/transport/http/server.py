@@ -11,16 +11,23 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.transport.http.websocket.protocol import PING_EVERY_S, PONG_WITHIN_S, BoundedWebSocket
+
 
 class HttpServer:
     """Serves one application from the moment `start` returns."""
 
-    def __init__(self, app: ASGIApp, *, grace_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, grace_s: float, max_request_bytes: int) -> None:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
                 lifespan="off",
-                ws="none",
+                ws=BoundedWebSocket,
+                # Above the limit that we refuse with a problem, so that only gross excess closes the connection.
+                ws_max_size=2 * max_request_bytes + 4096,
+                ws_per_message_deflate=False,
+                ws_ping_interval=PING_EVERY_S,
+                ws_ping_timeout=PONG_WITHIN_S,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -11,6 +11,7 @@ from service.sessions.commands import DeleteSession, GetSession, SessionId, Tena
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
 from service.transport.http.models import CreateBody, EditsBody, Problem, SessionAnswer, UnitsName, session_answer
+from service.transport.http.strict_json import StrictJsonRoute
 
 SessionPath = Annotated[str, Path(alias="id", description="The session's id.")]
 
@@ -81,7 +82,7 @@ _EDIT_EXAMPLES: dict[str, Any] = {
 
 def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     """The routes over `sessions`."""
-    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS)
+    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS, route_class=StrictJsonRoute)
     answers: dict[str, Any] = {"response_model": SessionAnswer, "response_model_exclude_none": True}
 
     def tenant_of(request: Request) -> Tenant:

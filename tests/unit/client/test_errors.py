@@ -89,6 +89,19 @@ def test_what_grpc_or_a_proxy_answers_without_our_details_is_mapped_by_its_statu
     assert "said somebody" in str(read)
 
 
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (grpc.StatusCode.CANCELLED, "by a proxy"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed"),
+    ],
+)
+def test_a_connection_that_was_cut_under_a_call_is_an_unavailable_server(code: grpc.StatusCode, details: str) -> None:
+    assert type(error_of_call(FailedCall(code, details))) is client.Unavailable
+
+
 def test_details_that_cannot_be_read_are_passed_over() -> None:
     read = error_of_call(FailedCall(grpc.StatusCode.UNAVAILABLE, "x", ((DETAILS_HEADER, b"\xff\xff"),)))
     assert type(read) is client.Unavailable

@@ -98,7 +98,7 @@ def test_what_protobuf_cannot_say_is_refused_before_it_is_sent_and_named(edit: E
 
 def test_a_lone_surrogate_in_a_new_sessions_text_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"text: lone surrogate U\+D83D at 2"):
-        create_call("s", "ab\ud83d", None, Units.CODEPOINT, None)
+        create_call("s", "ab\ud83d", None, Units.CODEPOINT)
 
 
 def test_an_answer_says_where_the_session_stands_and_why_there_are_no_suggestions() -> None:

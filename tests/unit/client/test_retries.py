@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carousel_client import DeadlineExceeded, InvalidArgument, Overloaded, RetryPolicy, Unavailable
+from carousel_client import (
+    CarouselError,
+    DeadlineExceeded,
+    Fenced,
+    InvalidArgument,
+    Overloaded,
+    QuotaExceeded,
+    RetryPolicy,
+    Unavailable,
+)
 from carousel_client.retries import Attempts
 
 GONE = Unavailable("gone")
@@ -36,10 +45,19 @@ def test_the_last_attempt_s_error_is_raised() -> None:
         calls.delay_after(GONE)
 
 
-@pytest.mark.parametrize("error", [InvalidArgument("no"), Overloaded("full", retry_after_s=0.01), DeadlineExceeded("")])
-def test_only_an_unavailable_server_is_asked_again(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [InvalidArgument("no"), Overloaded("full"), QuotaExceeded("enough", retry_after_s=0.1), DeadlineExceeded("")],
+)
+def test_what_the_same_call_would_meet_again_is_raised(error: CarouselError) -> None:
     with pytest.raises(type(error)):
-        attempts(Clock()).delay_after(error)  # type: ignore[arg-type]  # the parametrized type is wider
+        attempts(Clock()).delay_after(error)
+
+
+@pytest.mark.parametrize("error", [GONE, Fenced("taken over"), Overloaded("full", retry_after_s=0.3)])
+def test_what_passes_is_waited_out_at_least_as_long_as_the_server_says(error: CarouselError) -> None:
+    delay_s = attempts(Clock()).delay_after(error)
+    assert delay_s == (0.3 if isinstance(error, Overloaded) else 0.05)
 
 
 def test_a_delay_that_the_server_asks_for_is_kept() -> None:

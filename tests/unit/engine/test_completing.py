@@ -116,7 +116,7 @@ def naive(text: bytes, spec: CompleteSpec, model: FakeModel | None = None) -> tu
         assert result.log_probabilities is not None
         allowed = allowed_tokens(utf8, model.vocabulary_size, model.separator_token)
         recent = (text + said)[-sampling.PENALIZED_BYTES :]
-        token = sampling.choose(result.log_probabilities[0], spec.sampling, allowed, recent, len(said))
+        token = sampling.choose(result.log_probabilities[0], spec.sampling, allowed, recent, len(said), said)
         if token == model.separator_token:
             return said, FinishReason.END
         said += bytes([token])
@@ -144,6 +144,8 @@ samplings = st.just(SamplingSpec()) | st.builds(
     repetition_penalty=st.sampled_from([1.0, 1.5]),
     logit_bias=st.sampled_from([(), ((0xC3, 9.0),), ((0xFF, -100.0), (0xF0, 5.0))]),
     seed=st.integers(0, 2**64 - 1),
+    presence_penalty=st.sampled_from([0.0, 0.0, 1.5]),
+    frequency_penalty=st.sampled_from([0.0, 0.0, -0.5, 2.0]),
 )
 stops = st.lists(st.text("abcé(.", min_size=1, max_size=3).map(str.encode), max_size=3).map(tuple)
 specs = st.builds(CompleteSpec, st.integers(1, 24), stops, samplings)
@@ -191,6 +193,21 @@ def test_a_session_is_continued_from_where_it_stands_and_stays_there(
     bench.engine.submit(Advance(path, text, kept=len(text)), moved.append)
     bench.tick()
     assert (len(moved), bench.model.steps) == (2, before)
+
+
+@given(texts, specs, texts)
+@settings(max_examples=30)
+def test_a_path_that_moves_along_stands_at_the_end(text: bytes, spec: CompleteSpec, more: bytes) -> None:
+    bench = Bench()
+    path = bench.path()
+    moving = [bench.ask(Complete(path, text, 0, spec, moves=True)) for _ in range(2)]
+    bench.run()
+    after = bench.ask(Complete(path, text + more, len(text), spec))
+    before = bench.ask(Complete(path, text[:-1], max(len(text) - 1, 0), spec, moves=True))
+    bench.run()
+    assert [bench.outcome(one) for one in moving] == [naive(text, spec)] * 2
+    assert bench.outcome(after) == naive(text + more, spec)
+    assert bench.outcome(before) == naive(text[:-1], spec)
 
 
 def test_greedy_after_a_held_text_costs_a_step_a_byte_and_none_after_the_last() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -35,6 +36,8 @@ IDENTITIES: list[tuple[str, Filter]] = [
     ("min-p", lambda x: filters.apply_min_p(x, 0.0)),
     ("repetition penalty", lambda x: filters.apply_repetition_penalty(x, b"\x01\x02", 1.0)),
     ("repetition penalty of nothing", lambda x: filters.apply_repetition_penalty(x, b"", 1.5)),
+    ("no presence, no frequency", lambda x: filters.apply_presence_and_frequency_penalties(x, b"\x01", 0.0, 0.0)),
+    ("presence of nothing", lambda x: filters.apply_presence_and_frequency_penalties(x, b"", 1.0, 2.0)),
     ("logit bias", lambda x: filters.apply_logit_bias(x, ())),
     ("everything allowed", lambda x: filters.apply_allowed(x, np.ones(SIZE, np.bool_))),
 ]
@@ -126,11 +129,56 @@ def test_ruling_out_and_biasing_commute(row: LogWeights, bias: list[tuple[int, f
     assert np.array_equal(one, other)
 
 
+generated = st.binary(max_size=9).map(lambda b: bytes(x % (SIZE + 4) for x in b))
+strengths = st.floats(-2, 2)
+
+
+@given(rows, generated, strengths, strengths)
+def test_presence_counts_once_and_frequency_every_time(
+    row: LogWeights, said: bytes, presence: float, frequency: float
+) -> None:
+    taken = row - filters.apply_presence_and_frequency_penalties(row, said, presence, frequency)
+    for token in range(SIZE):
+        times = said.count(token)
+        assert taken[token] == pytest.approx(presence * (times > 0) + frequency * times, abs=1e-9)
+
+
+@given(rows, generated, strengths, strengths, st.randoms())
+def test_penalties_of_presence_and_frequency_forget_the_order(
+    row: LogWeights, said: bytes, presence: float, frequency: float, chance: random.Random
+) -> None:
+    shuffled = bytes(chance.sample(said, len(said)))
+    one = filters.apply_presence_and_frequency_penalties(row, said, presence, frequency)
+    assert np.array_equal(one, filters.apply_presence_and_frequency_penalties(row, shuffled, presence, frequency))
+
+
+@given(rows, generated, st.integers(0, SIZE - 1), st.floats(0.01, 2), st.floats(0.01, 2))
+def test_what_is_said_once_more_becomes_rarer_and_nothing_else_does(
+    row: LogWeights, said: bytes, again: int, presence: float, frequency: float
+) -> None:
+    before = filters.apply_presence_and_frequency_penalties(row, said, presence, frequency)
+    after = filters.apply_presence_and_frequency_penalties(row, said + bytes((again,)), presence, frequency)
+    assert after[again] < before[again]
+    others = np.arange(SIZE) != again
+    assert np.array_equal(after[others], before[others])
+
+
+@given(rows, generated, strengths, st.lists(st.tuples(st.integers(0, SIZE - 1), st.floats(-9, 9)), max_size=3))
+def test_a_penalty_is_a_bias_of_what_was_said(
+    row: LogWeights, said: bytes, frequency: float, bias: list[tuple[int, float]]
+) -> None:
+    penalized = filters.apply_presence_and_frequency_penalties(row, said, 0.0, frequency)
+    by_hand = [(token, -frequency * said.count(token)) for token in range(SIZE)]
+    one, other = filters.apply_logit_bias(penalized, bias), filters.apply_logit_bias(row, by_hand + bias)
+    assert one == pytest.approx(other, abs=1e-9)
+
+
 @given(hnp.arrays(np.float64, (5, SIZE), elements=st.floats(-30, 0)), ks, shares, temperatures)
 def test_a_row_gives_the_same_bits_alone_and_among_others(
     batch: LogWeights, k: int, p: float, temperature: float
 ) -> None:
     def all_of_them(x: LogWeights) -> LogWeights:
+        x = filters.apply_presence_and_frequency_penalties(x, b"\x01\x02\x01", p, temperature)
         x = filters.apply_temperature(x, temperature)
         return filters.probabilities(filters.apply_min_p(filters.apply_top_p(filters.apply_top_k(x, k), p), 1 - p))
 

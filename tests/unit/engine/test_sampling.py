@@ -71,3 +71,17 @@ def test_bias_and_penalty_count_at_temperature_zero_too() -> None:
 def test_further_samples_have_other_seeds_and_the_first_has_the_seed_itself(seed: int, index: int) -> None:
     assert sampling.seed_of_sample(seed, 0) == seed
     assert sampling.seed_of_sample(seed, index) != seed
+
+
+@given(st.binary(min_size=1, max_size=6).map(lambda said: bytes(x % 8 for x in said)))
+def test_penalties_are_of_what_was_generated_and_not_of_what_was_read(said: bytes) -> None:
+    spec = SamplingSpec(presence_penalty=2.0, frequency_penalty=2.0)
+    assert sampling.choose(LOG_PROBABILITIES, spec, ALL, said, len(said)) == 0
+    chosen = sampling.choose(LOG_PROBABILITIES, spec, ALL, b"", len(said), said)
+    unsaid = [token for token in range(8) if token not in said]
+    assert chosen == max(unsaid, key=lambda token: LOG_PROBABILITIES[token])
+
+
+@pytest.mark.parametrize("spec", [SamplingSpec(presence_penalty=0.1), SamplingSpec(frequency_penalty=-0.1)])
+def test_greedy_with_a_penalty_looks_at_the_whole_distribution(spec: SamplingSpec) -> None:
+    assert not sampling.looks_at_head_only(spec)

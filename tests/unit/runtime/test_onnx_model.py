@@ -18,6 +18,7 @@ from model_export.graphs.building import GraphBuilder, serialize
 from model_export.weights import LanguageModelWeights, LstmLayer
 from service.engine.following import follow_by_steps
 from service.engine.ports import LIKELIEST, ModelError, States
+from service.engine.reading import read_by_steps
 from service.model.manifest import (
     Following,
     Manifest,
@@ -97,6 +98,30 @@ def test_following_gives_the_bits_of_single_steps_at_every_row_count_and_length(
         assert found.top_tokens.tobytes() == expected.top_tokens.tobytes()
         ends = model.follow(tokens, states, ends_only=True).states
         assert [state.tobytes() for state in ends] == [state[-1:].tobytes() for state in expected.states]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_reading_gives_the_bits_of_single_steps_at_every_row_count_and_length(
+    tmp_path: Path, precision: Precision
+) -> None:
+    """1 to 70 rows, 1 to 17 tokens, every other row from a huge state; the head is what the distribution says."""
+    model = load_model(write_model(tmp_path / "m"), precision)
+    generator = np.random.default_rng(3)
+    starts = draw_texts(model, 70, generator).states
+    for rows in range(1, 71):
+        chosen = generator.permutation(70)[:rows]
+        states: States = [state[chosen] for state in starts]
+        tokens = generator.integers(0, 256, ((rows - 1) % 17 + 1, rows))
+        found, expected = model.read(tokens, states), read_by_steps(model, tokens, states)
+        for mine, theirs in zip(found.states, expected.states, strict=True):
+            assert mine.tobytes() == theirs.tobytes(), rows
+        for name in ("log_probabilities", "top_log_probabilities", "top_tokens"):
+            assert getattr(found, name).shape == getattr(expected, name).shape
+            assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), (rows, name)
+        likeliest = np.take_along_axis(found.log_probabilities, found.top_tokens, axis=2)
+        assert likeliest.tobytes() == found.top_log_probabilities.tobytes()
+        followed = model.follow(tokens, states)  # and so is the head of a step, which leaves the distribution out
+        assert followed.top_log_probabilities.tobytes() == found.top_log_probabilities.tobytes()
 
 
 def test_following_hands_out_states_that_later_calls_leave_alone(tmp_path: Path) -> None:

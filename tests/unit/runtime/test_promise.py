@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.engine.fake_model import FakeModel
-from service.engine.ports import LIKELIEST, FollowResult, ModelError, States, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ModelError, ReadResult, States, StepResult
 from service.model.manifest import Precision
 from service.runtime.extremes import feed_extremes
 from service.runtime.onnx_model import OnnxStepModel, load_model
@@ -40,7 +40,7 @@ def test_our_graphs_keep_it_through_hundreds_of_batches(folder: Path, precision:
 
 
 class Counting(FakeModel):
-    """Counts following as one call of so many tokens, as it is in a graph that can."""
+    """Counts following and reading as one call of so many tokens, as they are in a graph that can."""
 
     follows = 0
 
@@ -49,6 +49,12 @@ class Counting(FakeModel):
         result = super().follow(tokens, states, ends_only=ends_only)
         self.calls[before:] = [tokens.shape]
         self.follows += 1
+        return result
+
+    def read(self, tokens: NDArray[np.int64], states: States) -> ReadResult:
+        before = len(self.calls)
+        result = super().read(tokens, states)
+        self.calls[before:] = [tokens.shape]
         return result
 
 
@@ -97,6 +103,19 @@ def test_what_leaks_a_little_is_found_and_its_way_is_named(kind: str) -> None:
     assert [cause for cause, depends in causes.items() if depends] == [kind]
     words = {"batch": "the batch", "chunk": "the chunking", "follow": "whose choice it is fed"}
     assert words[kind] in str(found)
+
+
+def test_a_distribution_inside_of_a_chunk_that_is_a_little_off_is_found() -> None:
+    class Inexact(FakeModel):
+        def read(self, tokens: NDArray[np.int64], states: States) -> ReadResult:
+            result = super().read(tokens, states)
+            result.log_probabilities[:-1] += np.float32(1e-6)
+            return result
+
+    found = check_promise(Inexact(), rounds=1).difference
+    assert found is not None
+    assert found.output == "log-probabilities"
+    assert (found.on_neighbours, found.on_chunking, found.on_following) == (False, True, False)
 
 
 def test_a_difference_without_a_known_cause_still_says_where() -> None:

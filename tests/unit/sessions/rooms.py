@@ -47,7 +47,7 @@ class Room:
         ids, incarnations = count(1), count(1)
         self.suggester = FakeSuggester("first")
         self.other_suggester = FakeSuggester("second", digest="1" * 64)
-        self.store = store or MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.newest = SessionId("")  # the session that was created last
         self.sessions = Sessions(
             dict([("first", self.suggester), ("second", self.other_suggester)][:models]),

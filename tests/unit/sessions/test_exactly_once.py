@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,14 +16,16 @@ from service.sessions.commands import (
     Delete,
     Edit,
     EditSession,
+    ForkSession,
     Insert,
     MoveCursor,
     Replace,
     SessionId,
+    SetText,
     UndoTo,
     Units,
 )
-from service.sessions.exactly_once import creation_digest, edit_digest
+from service.sessions.exactly_once import creation_digest, edit_digest, fork_digest
 from service.sessions.limits import Limits
 from tests.unit.sessions.rooms import Room
 
@@ -192,3 +195,8 @@ def test_digests_are_what_stores_have_been_keeping() -> None:
     command = EditSession(SessionId("s"), 7, edits, units=Units.UTF8)
     assert edit_digest(command).hex() == "49ea8ef1f575900ae1bf0fb8b148fd1e"
     assert creation_digest("model", "text").hex() == "9beba7a7554068f344bb30ede11337a3"
+    text = SetText(SessionId("s"), 7, "xé")
+    assert edit_digest(text).hex() == "67fb52e1f73c5a4435eaf44da5a41291"
+    assert edit_digest(replace(text, cursor=3, units=Units.UTF16)).hex() == "3063b5508e5713ed692689fb69d6d878"
+    assert fork_digest(ForkSession(SessionId("s"))).hex() == "35f533a322bd3d5d565e39c0f1241b0d"
+    assert fork_digest(ForkSession(SessionId("s"), SessionId("t"), 4)).hex() == "ccffaac5faa0d7358243b67ec79bae6b"

@@ -17,9 +17,11 @@ SESSION = SessionId("s")
 
 
 def _finish(running: list[Running]) -> None:
+    while not all(request.done for request in running):  # in turns: one may wait for another's write
+        for request in running:
+            if not request.done:
+                request.step()
     for request in running:
-        while not request.done:
-            request.step()
         if request.error is not None and not isinstance(request.error, CarouselError):
             raise request.error
 
@@ -128,6 +130,46 @@ def test_a_pipelined_edit_is_in_the_text_if_it_was_acknowledged_and_is_not_if_it
             assert text.count(f"<{index}>") <= 1
         else:
             assert f"<{index}>" not in text
+
+
+def _committed(room: Room, *edit_ids: str) -> list[Running]:
+    """A session, and an edit under way for each id, based on the one before or a repetition of it."""
+    _finish([Running(room.sessions.create(TENANT, CreateSession("", SESSION)))])
+    running = []
+    for edit_id in edit_ids:
+        base = 1 + list(dict.fromkeys(edit_ids)).index(edit_id)
+        command = EditSession(SESSION, base, (Insert(edit_id),), edit_id)
+        running.append(Running(room.sessions.commit(TENANT, command)))
+        running[-1].step()
+    return running
+
+
+def test_a_retry_of_what_is_being_written_is_answered_when_that_is_written() -> None:
+    room = Room(store=WaitingStore())
+    first, retry = _committed(room, "a", "a")
+    for _ in range(5):
+        retry.step()
+    assert not retry.done
+    _finish([first, retry])
+    assert getattr(retry.result, "replayed", False)
+
+
+def test_what_depends_on_an_edit_that_cannot_be_written_fails_like_it_and_is_fine_when_it_is_sent_again() -> None:
+    down = [True]
+    room = Room(store=WaitingStore(lambda: down[0]))
+    requests = _committed(room, "a", "a", "b")
+    looked = [
+        Running(room.sessions.get(TENANT, GetSession(SESSION))),
+        Running(room.sessions.commit(TENANT, EditSession(SESSION, 3))),
+    ]
+    for request in looked:
+        request.step()
+    down[0] = False
+    _finish([*requests, *looked])
+    assert [type(request.error) for request in (*requests, *looked)] == [Unavailable] * 5
+    again = [Running(room.sessions.commit(TENANT, EditSession(SESSION, 1, (Insert("a"),), "a")))]
+    _finish(again)
+    assert again[0].error is None
 
 
 def test_a_read_that_a_delete_overtakes_does_not_bring_the_session_back() -> None:

@@ -61,7 +61,7 @@ def test_creating_again_from_something_else_is_a_conflict_with_the_current_revis
     room = Room()
     room.create("text", "mine")
     room.edit(room.newest, 1, Insert("!"))
-    with pytest.raises(RevisionConflict, match="'mine' exists and was created from another text or model") as refused:
+    with pytest.raises(RevisionConflict, match="'mine' exists and was created with another text, model") as refused:
         room.create(text, "mine", model=model)
     assert refused.value.current == 2
 

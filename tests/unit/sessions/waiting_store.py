@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -26,6 +27,7 @@ class WaitingStore(MemoryStore):
     def __init__(self, fails: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
         self._fails = fails
+        self._appending: Counter[SessionKey] = Counter()
 
     async def create(self, key: SessionKey, checkpoint: Checkpoint) -> bool:
         created = await super().create(key, checkpoint)
@@ -35,15 +37,23 @@ class WaitingStore(MemoryStore):
     async def append(
         self, key: SessionKey, fence: Fence, record: EditRecord, checkpoint: Checkpoint | None = None
     ) -> None:
-        if self._fails():
-            await Pause()
-            raise Unavailable("the store is down, nothing was written", 1.0)
+        self._appending[key] += 1
         try:
-            await super().append(key, fence, record, checkpoint)
+            if self._fails():
+                await Pause()
+                raise Unavailable("the store is down, nothing was written", 1.0)
+            try:
+                await super().append(key, fence, record, checkpoint)
+            finally:
+                await Pause()
+            if self._fails():
+                raise Unavailable("the store went down before it could answer", 1.0)
         finally:
+            self._appending[key] -= 1
+
+    async def settled(self, key: SessionKey) -> None:
+        while self._appending[key]:
             await Pause()
-        if self._fails():
-            raise Unavailable("the store went down before it could answer", 1.0)
 
     async def load(self, key: SessionKey) -> StoredSession | None:
         stored = await super().load(key)

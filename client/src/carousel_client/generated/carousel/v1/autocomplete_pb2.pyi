@@ -230,10 +230,13 @@ class Session(_message.Message):
     LENGTH_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     revision: _builtins.int
     length: _builtins.int
     cursor: _builtins.int
+    stored: _builtins.bool
+    """Whether it outlives the process; in the answers of CreateSession, GetSession, ForkSession and ImportSession."""
     @_builtins.property
     def model(self) -> Global___Model: ...
     def __init__(
@@ -244,12 +247,15 @@ class Session(_message.Message):
         length: _builtins.int = ...,
         cursor: _builtins.int = ...,
         model: Global___Model | None = ...,
+        stored: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stored", b"_stored", "model", b"model", "stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "id", b"id", "length", b"length", "model", b"model", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stored", b"_stored", "cursor", b"cursor", "id", b"id", "length", b"length", "model", b"model", "revision", b"revision", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stored: _TypeAlias = _typing.Literal["stored"]  # noqa: Y015
+    _WhichOneofArgType__stored: _TypeAlias = _typing.Literal["_stored", b"_stored"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored) -> _WhichOneofReturnType__stored | None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
 
@@ -359,12 +365,15 @@ class CreateSessionRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SUGGEST_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    STORE_TEXT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     id: _builtins.str
     """made by the server if empty"""
     model: _builtins.str
     """the default model if empty"""
     units: Global___Units.ValueType
+    store_text: _builtins.bool
+    """False writes nothing of the session anywhere: it is in the process's memory, and lost with it. True by default."""
     @_builtins.property
     def suggest(self) -> Global___SuggestOptions: ...
     def __init__(
@@ -375,12 +384,15 @@ class CreateSessionRequest(_message.Message):
         model: _builtins.str = ...,
         suggest: Global___SuggestOptions | None = ...,
         units: Global___Units.ValueType = ...,
+        store_text: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["suggest", b"suggest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_store_text", b"_store_text", "store_text", b"store_text", "suggest", b"suggest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "suggest", b"suggest", "text", b"text", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_store_text", b"_store_text", "id", b"id", "model", b"model", "store_text", b"store_text", "suggest", b"suggest", "text", b"text", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__store_text: _TypeAlias = _typing.Literal["store_text"]  # noqa: Y015
+    _WhichOneofArgType__store_text: _TypeAlias = _typing.Literal["_store_text", b"_store_text"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__store_text) -> _WhichOneofReturnType__store_text | None: ...
 
 Global___CreateSessionRequest: _TypeAlias = CreateSessionRequest  # noqa: Y015
 
@@ -753,6 +765,7 @@ class CompleteRequest(_message.Message):
     REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
     LOGIT_BIAS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """from its cursor"""
     prompt: _builtins.str
@@ -775,6 +788,10 @@ class CompleteRequest(_message.Message):
     """1 to 10, on the last 64 bytes; 1, which is none, by default"""
     seed: _builtins.int
     """the same seed gives the same text; chosen by the server if absent"""
+    top: _builtins.int
+    """Tell how likely every byte was, and so many of the likeliest bytes at its place, 0 to 16; nothing if absent. It is
+    the model's own distribution, before penalties, biases and temperature.
+    """
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 4, of 1 to 64 bytes each: a continuation ends before the first of them"""
@@ -799,10 +816,11 @@ class CompleteRequest(_message.Message):
         repetition_penalty: _builtins.float | None = ...,
         logit_bias: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
         seed: _builtins.int | None = ...,
+        top: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "count", b"count", "max_bytes", b"max_bytes", "min_p", b"min_p", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "session_id", b"session_id", "source", b"source", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top", b"_top", "_top_k", b"_top_k", "_top_p", b"_top_p", "count", b"count", "max_bytes", b"max_bytes", "min_p", b"min_p", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "session_id", b"session_id", "source", b"source", "temperature", b"temperature", "top", b"top", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "count", b"count", "logit_bias", b"logit_bias", "max_bytes", b"max_bytes", "min_p", b"min_p", "model", b"model", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "session_id", b"session_id", "source", b"source", "stop", b"stop", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_max_bytes", b"_max_bytes", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top", b"_top", "_top_k", b"_top_k", "_top_p", b"_top_p", "count", b"count", "logit_bias", b"logit_bias", "max_bytes", b"max_bytes", "min_p", b"min_p", "model", b"model", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "session_id", b"session_id", "source", b"source", "stop", b"stop", "temperature", b"temperature", "top", b"top", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
@@ -816,6 +834,8 @@ class CompleteRequest(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top: _TypeAlias = _typing.Literal["top"]  # noqa: Y015
+    _WhichOneofArgType__top: _TypeAlias = _typing.Literal["_top", b"_top"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
     _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
@@ -834,6 +854,8 @@ class CompleteRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top) -> _WhichOneofReturnType__top | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
     @_typing.overload
@@ -884,6 +906,8 @@ class CompleteResponse(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     COMPLETION_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """which of the continuations, from 0"""
     text: _builtins.str
@@ -893,6 +917,14 @@ class CompleteResponse(_message.Message):
     def completion(self) -> Global___Completion:
         """on the first message alone"""
 
+    @_builtins.property
+    def log_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """natural log, of each byte of the text, if `top` is present"""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternatives]:
+        """at each byte of the text, if `top` is above 0"""
+
     def __init__(
         self,
         *,
@@ -900,11 +932,425 @@ class CompleteResponse(_message.Message):
         text: _builtins.str = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         completion: Global___Completion | None = ...,
+        log_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        alternatives: _abc.Iterable[Global___Alternatives] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "finish_reason", b"finish_reason", "index", b"index", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "completion", b"completion", "finish_reason", b"finish_reason", "index", b"index", "log_probabilities", b"log_probabilities", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
+
+@_typing.final
+class Alternatives(_message.Message):
+    """Alternatives are the likeliest bytes at one place, best first; byte 255 is the end of the text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def log_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """natural log"""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        log_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probabilities", b"log_probabilities", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alternatives: _TypeAlias = Alternatives  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    PROMPT_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    SURPRISES_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """all of its text"""
+    prompt: _builtins.str
+    """a text without a session"""
+    prompt_bytes: _builtins.bytes
+    """bytes that need not be whole characters; units are bytes then"""
+    model: _builtins.str
+    """for a prompt; the default model if empty"""
+    start: _builtins.int
+    """where scoring begins; what is before it is only read"""
+    top: _builtins.int
+    """so many of the likeliest bytes at every place, 0 to 16"""
+    surprises: _builtins.int
+    """so many of the places that surprised the model most, 0 to 64; 10 by default"""
+    units: Global___Units.ValueType
+    """of `start` and of the surprises' offsets"""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        prompt_bytes: _builtins.bytes = ...,
+        model: _builtins.str = ...,
+        start: _builtins.int = ...,
+        top: _builtins.int = ...,
+        surprises: _builtins.int | None = ...,
+        units: Global___Units.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "prompt", b"prompt", "prompt_bytes", b"prompt_bytes", "session_id", b"session_id", "source", b"source", "surprises", b"surprises"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "model", b"model", "prompt", b"prompt", "prompt_bytes", b"prompt_bytes", "session_id", b"session_id", "source", b"source", "start", b"start", "surprises", b"surprises", "top", b"top", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__surprises: _TypeAlias = _typing.Literal["surprises"]  # noqa: Y015
+    _WhichOneofArgType__surprises: _TypeAlias = _typing.Literal["_surprises", b"_surprises"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["session_id", "prompt", "prompt_bytes"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__surprises) -> _WhichOneofReturnType__surprises | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class Surprise(_message.Message):
+    """Surprise is a place where the model expected something else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SURPRISAL_BITS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    length: _builtins.int
+    text: _builtins.str
+    """what stands there, to the end of the word; U+FFFD for bytes that are no character"""
+    surprisal_bits: _builtins.float
+    """of the character at `offset`"""
+    expected: _builtins.str
+    """how the model would have gone on, to the end of a word; empty if it expected the text to end"""
+    probability: _builtins.float
+    """of exactly that"""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+        text: _builtins.str = ...,
+        surprisal_bits: _builtins.float = ...,
+        expected: _builtins.str = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "length", b"length", "offset", b"offset", "probability", b"probability", "surprisal_bits", b"surprisal_bits", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Surprise: _TypeAlias = Surprise  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """ScoreResponse has one value for each byte of UTF-8 from `start` on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    SURPRISAL_BITS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    BITS_PER_BYTE_FIELD_NUMBER: _builtins.int
+    SURPRISES_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """of the session"""
+    start: _builtins.int
+    """the first byte that was scored"""
+    bits_per_byte: _builtins.float
+    """the mean of surprisal_bits; 0 if nothing was scored"""
+    @_builtins.property
+    def model(self) -> Global___Model: ...
+    @_builtins.property
+    def log_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """natural log, of each byte after those before it"""
+
+    @_builtins.property
+    def surprisal_bits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """the same as bits: what the byte would take to be told"""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternatives]:
+        """at each byte, if `top` is above 0"""
+
+    @_builtins.property
+    def surprises(self) -> _containers.RepeatedCompositeFieldContainer[Global___Surprise]:
+        """the greatest first"""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+        revision: _builtins.int | None = ...,
+        start: _builtins.int = ...,
+        log_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        surprisal_bits: _abc.Iterable[_builtins.float] | None = ...,
+        alternatives: _abc.Iterable[Global___Alternatives] | None = ...,
+        bits_per_byte: _builtins.float = ...,
+        surprises: _abc.Iterable[Global___Surprise] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "model", b"model", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "alternatives", b"alternatives", "bits_per_byte", b"bits_per_byte", "log_probabilities", b"log_probabilities", "model", b"model", "revision", b"revision", "start", b"start", "surprisal_bits", b"surprisal_bits", "surprises", b"surprises"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ForkSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """the one to fork"""
+    id: _builtins.str
+    """of the new one; made by the server if empty"""
+    revision: _builtins.int
+    """an earlier one, that can be undone to; the newest by default"""
+    units: Global___Units.ValueType
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        revision: _builtins.int | None = ...,
+        units: Global___Units.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "id", b"id", "revision", b"revision", "session_id", b"session_id", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___ForkSessionRequest: _TypeAlias = ForkSessionRequest  # noqa: Y015
+
+@_typing.final
+class ForkSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """at the revision that it was taken from"""
+
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkSessionResponse: _TypeAlias = ForkSessionResponse  # noqa: Y015
+
+@_typing.final
+class ExportSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSessionRequest: _TypeAlias = ExportSessionRequest  # noqa: Y015
+
+@_typing.final
+class ExportSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """JSON"""
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSessionResponse: _TypeAlias = ExportSessionResponse  # noqa: Y015
+
+@_typing.final
+class ImportSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    id: _builtins.str
+    """the id of then if empty"""
+    model: _builtins.str
+    """the model of then if empty"""
+    units: Global___Units.ValueType
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        units: Global___Units.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "id", b"id", "model", b"model", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSessionRequest: _TypeAlias = ImportSessionRequest  # noqa: Y015
+
+@_typing.final
+class ImportSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___Session: ...
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSessionResponse: _TypeAlias = ImportSessionResponse  # noqa: Y015
+
+@_typing.final
+class ListSessionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """the last id of the part before; empty for the first part"""
+    limit: _builtins.int
+    """1 to 1000; 100 by default"""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "after", b"after", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___ListSessionsRequest: _TypeAlias = ListSessionsRequest  # noqa: Y015
+
+@_typing.final
+class SessionSummary(_message.Message):
+    """SessionSummary is what a list tells of a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_S_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    revision: _builtins.int
+    model: _builtins.str
+    text_bytes: _builtins.int
+    """of UTF-8"""
+    written_s: _builtins.int
+    """its last write, seconds since 1970"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        model: _builtins.str = ...,
+        text_bytes: _builtins.int = ...,
+        written_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "revision", b"revision", "text_bytes", b"text_bytes", "written_s", b"written_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionSummary: _TypeAlias = SessionSummary  # noqa: Y015
+
+@_typing.final
+class ListSessionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """asks for the next part; empty if this is the last"""
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionSummary]: ...
+    def __init__(
+        self,
+        *,
+        sessions: _abc.Iterable[Global___SessionSummary] | None = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015

@@ -53,6 +53,18 @@ class AutocompleteStub:
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
     Cancelling the call stops the work. At the call's deadline it ends with what it has.
     """
+    Score: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.ScoreRequest, _autocomplete_pb2.ScoreResponse]
+    """Score says how likely every byte of a text is, and where the model expected something else; nothing is changed."""
+    ForkSession: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.ForkSessionRequest, _autocomplete_pb2.ForkSessionResponse]
+    """ForkSession starts a session with the text and history of another one; idempotent for a client-chosen id."""
+    ExportSession: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.ExportSessionRequest, _autocomplete_pb2.ExportSessionResponse]
+    """ExportSession reads a session as a document that ImportSession takes, on any server."""
+    ImportSession: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.ImportSessionRequest, _autocomplete_pb2.ImportSessionResponse]
+    """ImportSession starts a session from such a document, at its revision, with its history and what makes retries safe;
+    idempotent: a session that has grown out of the same document is answered as it is now.
+    """
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_autocomplete_pb2.ListSessionsRequest, _autocomplete_pb2.ListSessionsResponse]
+    """ListSessions lists the caller's sessions by id, a part at a time."""
 
 @_typing.type_check_only
 class AutocompleteAsyncStub(AutocompleteStub):
@@ -79,6 +91,18 @@ class AutocompleteAsyncStub(AutocompleteStub):
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
     Cancelling the call stops the work. At the call's deadline it ends with what it has.
     """
+    Score: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.ScoreRequest, _autocomplete_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Score says how likely every byte of a text is, and where the model expected something else; nothing is changed."""
+    ForkSession: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.ForkSessionRequest, _autocomplete_pb2.ForkSessionResponse]  # type: ignore[assignment]
+    """ForkSession starts a session with the text and history of another one; idempotent for a client-chosen id."""
+    ExportSession: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.ExportSessionRequest, _autocomplete_pb2.ExportSessionResponse]  # type: ignore[assignment]
+    """ExportSession reads a session as a document that ImportSession takes, on any server."""
+    ImportSession: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.ImportSessionRequest, _autocomplete_pb2.ImportSessionResponse]  # type: ignore[assignment]
+    """ImportSession starts a session from such a document, at its revision, with its history and what makes retries safe;
+    idempotent: a session that has grown out of the same document is answered as it is now.
+    """
+    ListSessions: _aio.UnaryUnaryMultiCallable[_autocomplete_pb2.ListSessionsRequest, _autocomplete_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """ListSessions lists the caller's sessions by id, a part at a time."""
 
 class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
     """Autocomplete keeps a text per session and suggests how it goes on at the cursor.
@@ -138,5 +162,47 @@ class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
         """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
         Cancelling the call stops the work. At the call's deadline it ends with what it has.
         """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _autocomplete_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_autocomplete_pb2.ScoreResponse, _abc.Awaitable[_autocomplete_pb2.ScoreResponse]]:
+        """Score says how likely every byte of a text is, and where the model expected something else; nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def ForkSession(
+        self,
+        request: _autocomplete_pb2.ForkSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_autocomplete_pb2.ForkSessionResponse, _abc.Awaitable[_autocomplete_pb2.ForkSessionResponse]]:
+        """ForkSession starts a session with the text and history of another one; idempotent for a client-chosen id."""
+
+    @_abc_1.abstractmethod
+    def ExportSession(
+        self,
+        request: _autocomplete_pb2.ExportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_autocomplete_pb2.ExportSessionResponse, _abc.Awaitable[_autocomplete_pb2.ExportSessionResponse]]:
+        """ExportSession reads a session as a document that ImportSession takes, on any server."""
+
+    @_abc_1.abstractmethod
+    def ImportSession(
+        self,
+        request: _autocomplete_pb2.ImportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_autocomplete_pb2.ImportSessionResponse, _abc.Awaitable[_autocomplete_pb2.ImportSessionResponse]]:
+        """ImportSession starts a session from such a document, at its revision, with its history and what makes retries safe;
+        idempotent: a session that has grown out of the same document is answered as it is now.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _autocomplete_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_autocomplete_pb2.ListSessionsResponse, _abc.Awaitable[_autocomplete_pb2.ListSessionsResponse]]:
+        """ListSessions lists the caller's sessions by id, a part at a time."""
 
 def add_AutocompleteServicer_to_server(servicer: AutocompleteServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -68,6 +68,31 @@ class AutocompleteStub:
                 request_serializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.SerializeToString,
                 response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/carousel.v1.Autocomplete/Score',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ScoreResponse.FromString,
+                _registered_method=True)
+        self.ForkSession = channel.unary_unary(
+                '/carousel.v1.Autocomplete/ForkSession',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ForkSessionResponse.FromString,
+                _registered_method=True)
+        self.ExportSession = channel.unary_unary(
+                '/carousel.v1.Autocomplete/ExportSession',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
+        self.ImportSession = channel.unary_unary(
+                '/carousel.v1.Autocomplete/ImportSession',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.ImportSessionRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ImportSessionResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/carousel.v1.Autocomplete/ListSessions',
+                request_serializer=carousel_dot_v1_dot_autocomplete__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class AutocompleteServicer:
@@ -121,6 +146,42 @@ class AutocompleteServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Score says how likely every byte of a text is, and where the model expected something else; nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """ForkSession starts a session with the text and history of another one; idempotent for a client-chosen id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSession(self, request, context):
+        """ExportSession reads a session as a document that ImportSession takes, on any server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSession(self, request, context):
+        """ImportSession starts a session from such a document, at its revision, with its history and what makes retries safe;
+        idempotent: a session that has grown out of the same document is answered as it is now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """ListSessions lists the caller's sessions by id, a part at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AutocompleteServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +214,31 @@ def add_AutocompleteServicer_to_server(servicer, server):
                     servicer.Complete,
                     request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.FromString,
                     response_serializer=carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ScoreRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.ScoreResponse.SerializeToString,
+            ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ForkSessionRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ExportSessionRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.ExportSessionResponse.SerializeToString,
+            ),
+            'ImportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportSession,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ImportSessionRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.ImportSessionResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=carousel_dot_v1_dot_autocomplete__pb2.ListSessionsRequest.FromString,
+                    response_serializer=carousel_dot_v1_dot_autocomplete__pb2.ListSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -321,6 +407,141 @@ class Autocomplete:
             '/carousel.v1.Autocomplete/Complete',
             carousel_dot_v1_dot_autocomplete__pb2.CompleteRequest.SerializeToString,
             carousel_dot_v1_dot_autocomplete__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/Score',
+            carousel_dot_v1_dot_autocomplete__pb2.ScoreRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/ForkSession',
+            carousel_dot_v1_dot_autocomplete__pb2.ForkSessionRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.ForkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/ExportSession',
+            carousel_dot_v1_dot_autocomplete__pb2.ExportSessionRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/ImportSession',
+            carousel_dot_v1_dot_autocomplete__pb2.ImportSessionRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.ImportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carousel.v1.Autocomplete/ListSessions',
+            carousel_dot_v1_dot_autocomplete__pb2.ListSessionsRequest.SerializeToString,
+            carousel_dot_v1_dot_autocomplete__pb2.ListSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""The lab: the experiments that explain recurrent networks, as commands that train, check, draw and export."""

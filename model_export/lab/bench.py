@@ -1,0 +1,97 @@
+"""What an experiment works with: a seed, a folder of trained networks, and a bar that shows how far it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from model_export.errors import TrainingError
+from model_export.lab import model_folder
+from model_export.lab.network import Network, NetworkConfig
+from service.model.manifest import MANIFEST_FILE
+
+MEASURED_FILE = "measured.json"
+
+
+class Bar:
+    """One line of progress: `advance` after each unit of work, with a note such as the loss."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, note: str = "") -> None:
+        """One more is done."""
+        self._progress.update(self._task, advance=1, note=note)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """models: where trained networks are found.  out: where those go that are trained now, for this experiment.
+
+    With `full` nothing that was trained before is used. The same seed gives the same finding on one machine.
+    """
+
+    models: Path
+    out: Path
+    experiment: str = ""
+    seed: int = 0
+    full: bool = False
+    console: Console = Console(stderr=True)
+
+    def network(self, name: str, config: NetworkConfig, train: Callable[[], Network]) -> Network:
+        """The trained network of that name: the one that is there, if it has this shape, or else a new one.
+
+        A new one is exported to `out`/NAME, checked as every model is. Raises ExportError.
+        """
+        found = self.models / name
+        if not self.full and (found / MANIFEST_FILE).exists():
+            network = model_folder.load(found)
+            if network.config == config:
+                return network
+            self.console.print(f"{found} has another shape than was asked for: training a new one", highlight=False)
+        network = train()
+        if network.config != config:
+            raise TrainingError(f"{name} was trained as {network.config}, not as {config}")
+        if network.stack.causal and network.symbols.are_bytes:
+            made_by = f"carousel lab {self.experiment} --full --seed {self.seed}"
+            model_folder.save(network, self.out / name, name=name, made_by=made_by)
+        return network.eval()
+
+    def measured(self, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What many trainings gave, which take too long to be run each time: kept runs of these settings, or new ones.
+
+        measure: gives what fits into JSON. New measurements are kept in `out`/NAME, NAME being the experiment's.
+        """
+        asked = {**settings, "seed": self.seed}
+        kept = self.models / self.experiment / MEASURED_FILE
+        if not self.full and kept.exists():
+            document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+            if document["settings"] == asked:
+                return dict(document["measured"])
+            self.console.print(f"{kept} was measured with other settings: measuring again", highlight=False)
+        made_by = f"carousel lab {self.experiment} --full --seed {self.seed}"
+        # What is kept and what is used at once are the same: JSON turns the keys of objects into text.
+        text = json.dumps({"made_by": made_by, "settings": asked, "measured": measure()}, indent=1)
+        folder = self.out / self.experiment
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MEASURED_FILE).write_text(text + "\n", encoding="utf-8")
+        return dict(json.loads(text)["measured"])
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Bar]:
+        """A line of progress for `total` units of work."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, refresh_per_second=2, transient=True) as progress:
+            yield Bar(progress, progress.add_task(what, total=total, note=""))

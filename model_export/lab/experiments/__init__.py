@@ -1,0 +1,1 @@
+"""One experiment to a file; each ends in its `EXPERIMENT`."""

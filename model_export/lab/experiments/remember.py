@@ -1,0 +1,238 @@
+"""Remembering: A or B, any number of x's, Y, then a or b (after Chen 2017).
+
+The sequences follow each other without a pause, so what was remembered has to be given up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from model_export.lab import pictures
+from model_export.lab.bench import Bench
+from model_export.lab.claims import Claim
+from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.network import Network, NetworkConfig
+from model_export.lab.observing import observe
+from model_export.lab.sequences import Batch, batch_of
+from model_export.lab.symbols import Symbols
+from model_export.lab.training import Recipe, best_of, fit
+from model_export.lab.units import Observed, Ranked, rank_units
+from service.model.checked import Between, Checked
+
+LETTERS = Symbols.letters("ABxYab")
+_BIG_A, _BIG_B, _X, _Y, _A, _B = (LETTERS.number(letter) for letter in "ABxYab")
+_ROUNDS = 3  # sequences in a row
+_TESTS = 100
+_MOST = 60  # x's in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Checked):
+    """mean: how many x's there are on average between the letter and the question."""
+
+    units: Annotated[int, Between(1, 256)] = 10
+    mean: Annotated[int, Between(1, 30)] = 6
+    steps: Annotated[int, Between(1, 50_000)] = 6_000
+
+
+EXACT = Claim(
+    "exact",
+    "It answers a after A and b after B, however many x's there are.",
+    "share of unseen rounds answered right",
+    0.99,
+    digits=3,
+    percent=True,
+)
+LONGER = Claim(
+    "longer",
+    "It remembers over six times as many x's as there are on average.",
+    "share of rounds with 36 x's answered right",
+    0.9,
+    percent=True,
+)
+KEEPER = Claim(
+    "keeper",
+    "One unit's memory alone tells, all through the x's, which letter it was.",
+    "balanced accuracy from its c, on sequences that it was not fitted to",
+    0.99,
+    digits=3,
+    percent=True,
+)
+A_UNIT = Claim(
+    "a_unit",
+    "There is a unit that is active after an A and not after a B.",
+    "its mean |c| over the x's after an A, over that after a B",
+    3.0,
+)
+B_UNIT = Claim(
+    "b_unit",
+    "There is another that is active after a B and not after an A.",
+    "its mean |c| over the x's after a B, over that after an A",
+    3.0,
+)
+SHOWN_BEFORE = Claim(
+    "h_active_before_y",
+    "The unit that keeps the letter shows it before anybody asks.",
+    "its mean |h| over the x's",
+    0.3,
+)
+OPEN = Claim(
+    "forget_gate_open",
+    "Through the x's its forget gate is open: it remembers.",
+    "mean of f over the x's",
+    0.9,
+)
+CLOSED = Claim(
+    "forget_gate_closed",
+    "When the answer is given the gate closes, and it forgets.",
+    "mean of f at the answer",
+    0.5,
+    sense="at most",
+)
+
+
+def draw_round(generator: np.random.Generator, mean: int, xs: int | None = None) -> NDArray[np.int64]:
+    """One of A and B, some x's, Y, and the answer."""
+    is_a = bool(generator.random() < 0.5)
+    count = drawn_length(generator, mean) if xs is None else xs
+    return np.array([_BIG_A if is_a else _BIG_B, *[_X] * count, _Y, _A if is_a else _B])
+
+
+def drawn_length(generator: np.random.Generator, mean: int) -> int:
+    """How many x's: the chance that the next symbol is the Y is the same at each of them, so counting x's is no use."""
+    return int(min(generator.geometric(1 / mean), _MOST))
+
+
+def draw_sequence(generator: np.random.Generator, mean: int, xs: int | None = None) -> NDArray[np.int64]:
+    """Several rounds in a row."""
+    return np.concatenate([draw_round(generator, mean, xs) for _ in range(_ROUNDS)])
+
+
+def answers(sequence: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which symbols are answers; the end behind them is none: bool [length + 1]."""
+    return np.append(np.isin(sequence, (_A, _B)), False)
+
+
+def train(settings: Settings, bench: Bench) -> Callable[[Network, int], float]:
+    """One training from a seed, on all symbols: x's and Y's cannot be foreseen, but their frequency can."""
+
+    def once(network: Network, seed: int) -> float:
+        generator = np.random.default_rng(seed)
+
+        def draw(step: int) -> Batch:
+            return batch_of([draw_sequence(generator, settings.mean) for _ in range(24)])
+
+        return fit(network, draw, Recipe(settings.steps, rate=0.015), bench, f"remember, seed {seed}")
+
+    return once
+
+
+def answered_right(network: Network, sequences: Sequence[NDArray[np.int64]]) -> float:
+    """The share of answers that are the likeliest symbol."""
+    batch = batch_of(sequences, [answers(one) for one in sequences])
+    right = (network.watch(batch.inputs).scores.argmax(dim=-1) == batch.targets) & batch.counted
+    return float(right.sum() / batch.counted.sum())
+
+
+def begun_with(sequence: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The A or B that each position lies behind."""
+    starts = np.isin(sequence, (_BIG_A, _BIG_B))
+    return np.asarray(sequence[np.maximum.accumulate(np.where(starts, np.arange(len(sequence)), 0))])
+
+
+@dataclass(frozen=True, slots=True)
+class LetterUnit:
+    """A unit that stands for a letter, and how much more active it is after it than after the other."""
+
+    unit: int
+    contrast: float
+
+
+def letter_unit(seen: Observed, mine: NDArray[np.bool_], other: NDArray[np.bool_]) -> LetterUnit:
+    """The unit whose |c| at some positions stands out most from that at others.
+
+    A unit that remembers almost nothing anywhere may stand out by a great factor; so a hundredth is added to both.
+    """
+    size = np.abs(seen.signals[0, "c"])
+    ratio = (size[mine].mean(axis=0) + 0.01) / (size[other].mean(axis=0) + 0.01)
+    return LetterUnit(int(ratio.argmax()), float(ratio.max()))
+
+
+def kept_by(seen: Observed, where: NDArray[np.bool_], is_a: NDArray[np.bool_], seed: int) -> Ranked:
+    """The unit whose c tells best, at these places, which letter came first."""
+    memories = Observed({(0, "c"): seen.signals[0, "c"][where]}, seen.sequence[where])
+    return rank_units(memories, is_a[where], seed=seed)[0]
+
+
+def run(bench: Bench, settings: Settings) -> Finding:
+    """Answer the claims on sequences that training did not draw."""
+    config = NetworkConfig(LETTERS, units=settings.units)
+    network = bench.network("remember", config, lambda: best_of(config, train(settings, bench), bench.seed, attempts=4))
+    generator = np.random.default_rng([bench.seed, 7])
+    sequences = [draw_sequence(generator, settings.mean) for _ in range(_TESTS)]
+    longer = [draw_sequence(generator, settings.mean, xs=6 * settings.mean) for _ in range(_TESTS)]
+    read, begun = np.concatenate(sequences), np.concatenate([begun_with(one) for one in sequences])
+    seen = observe(network, sequences)
+    x_after_a, x_after_b = (read == _X) & (begun == _BIG_A), (read == _X) & (begun == _BIG_B)
+    a_unit, b_unit = letter_unit(seen, x_after_a, x_after_b), letter_unit(seen, x_after_b, x_after_a)
+    at_x = read == _X
+    keeper = kept_by(seen, at_x, begun == _BIG_A, bench.seed)
+    shows = np.abs(seen.signals[0, "h"])[:, keeper.place.unit]
+    forget = seen.signals[0, "f"][:, keeper.place.unit]
+    verdicts = (
+        EXACT.verdict(answered_right(network, sequences), f"{_TESTS * _ROUNDS} rounds, {settings.mean} x's on average"),
+        LONGER.verdict(answered_right(network, longer), f"{6 * settings.mean} x's"),
+        KEEPER.verdict(keeper.score, f"{keeper.place}; best on rotated labels {keeper.control:.2f}"),
+        A_UNIT.verdict(a_unit.contrast, f"unit {a_unit.unit}"),
+        B_UNIT.verdict(b_unit.contrast, f"unit {b_unit.unit}"),
+        SHOWN_BEFORE.verdict(float(shows[at_x].mean())),
+        OPEN.verdict(float(forget[at_x].mean())),
+        CLOSED.verdict(float(forget[np.isin(read, (_A, _B))].mean())),
+    )
+    units = {"keeps the letter": keeper.place.unit, "most for A": a_unit.unit, "most for B": b_unit.unit}
+    return Finding(verdicts, (Picture("units", _draw(network, units), _CAPTION),), _STORY, {"units": units})
+
+
+_STORY = (
+    "A round begins with A or B. Some x's follow, which say nothing; then comes Y, and the answer is the first "
+    "letter, in "
+    "small. The next round follows at once. So one thing has to be kept over a stretch in which nothing reminds of it, "
+    "and then to be let go.",
+)
+_CAPTION = (
+    "Four rounds. What the unit that keeps the letter remembers and shows, and its forget gate, beside the two "
+    "units that "
+    "are most active after one letter and least after the other."
+)
+
+
+def _draw(network: Network, units: Mapping[str, int]) -> Figure:
+    text = "AxxxxxxYaBxxxxYbBxxxxxxxxYbAxxxYa"
+    watched = network.watch(batch_of([LETTERS.encode(text)]).inputs)
+    figure, axes = pictures.new_figure(3, 1, width=11, height=7.5)
+    for place, letter in zip(axes, "chf", strict=True):
+        values = watched.signal(0, letter)[1:, 0].numpy()
+        for (name, unit), colour in zip(units.items(), ("#222222", pictures.RED, pictures.BLUE), strict=True):
+            place.plot(values[:, unit], color=colour, marker=".", label=f"unit {unit}: {name}")
+        pictures.letters_below(place, list(text))
+        place.set_title(pictures.SIGNAL_NAMES[letter])
+        place.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name="remember",
+    title="Remembering one thing, and letting it go",
+    question="Where does a network keep a letter that it will be asked for later, and when does it forget it?",
+    source="After Edwin Chen, Exploring LSTMs (2017).",
+    settings=Settings(),
+    claims=(EXACT, LONGER, KEEPER, A_UNIT, B_UNIT, SHOWN_BEFORE, OPEN, CLOSED),
+    run=run,
+    serves=(Served("remember", "AxxxxxxY", "it suggests a; after BxxxY it suggests b"),),
+)

@@ -1,0 +1,125 @@
+"""A trained network on disk: a model folder that is served as any other, and its weights for the lab beside it.
+
+`weights.npz` holds the network's shape and its parameters as they were trained; `model.onnx` and `manifest.json` are
+made from it and checked against it. Nothing in the folder is larger than 1 MiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model_export import folder as folders
+from model_export.errors import ExportError
+from model_export.graph_session import StateArrays
+from model_export.graphs import contract, recurrent
+from model_export.isolation import check_steps_equal_chunks
+from model_export.lab.network import Network, NetworkConfig
+from model_export.parity import check_against
+from service.model.manifest import Graph, Manifest
+
+WEIGHTS_FILE = "weights.npz"
+_CONFIG = "config"
+_NEVER = -100.0  # the score of a byte that is no symbol: e^-100 of a symbol that scores 0
+
+
+def tables(network: Network) -> recurrent.Tables:
+    """The network's embedding and head for all 256 bytes: what is no symbol reads as zeros and is never predicted."""
+    spread = network.symbols.to_bytes_table
+    return recurrent.Tables(
+        embedding=spread(_numpy(network.embedding.weight), 0.0),
+        head=spread(_numpy(network.head.weight), 0.0),
+        head_bias=spread(_numpy(network.head.bias), _NEVER),
+    )
+
+
+class _NetworkOverBytes:
+    """The network as torch runs it, over bytes: what the graph is checked against."""
+
+    def __init__(self, network: Network) -> None:
+        self._network, self._tables = network, tables(network)
+        self._states = recurrent.states(network.stack.layers)
+
+    @torch.no_grad()
+    def run(self, tokens: NDArray[np.int64], states: StateArrays) -> tuple[NDArray[np.float32], StateArrays]:
+        """Read a chunk [time, rows]; see `parity.Reference`."""
+        before = []
+        for number, _ in enumerate(self._network.stack.layers):
+            own = [state.input for state in self._states if state.layer == number]
+            before.append(tuple(torch.from_numpy(states[name]) for name in own))
+        embedding, head, bias = map(
+            torch.from_numpy, (self._tables.embedding, self._tables.head, self._tables.head_bias)
+        )
+        outputs, after = self._network.stack(embedding[torch.from_numpy(tokens)], before)
+        logits = nn.functional.linear(outputs, head, bias)
+        flat = [state.numpy() for layer in after for state in layer]
+        named = {state.input: value for state, value in zip(self._states, flat, strict=True)}
+        return nn.functional.log_softmax(logits, dim=-1).numpy(), dict(named)
+
+
+def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Manifest:
+    """Export the network and keep its weights. Raises ExportError if a check fails; the folder is unchanged then."""
+    if not network.stack.causal:
+        raise ExportError(f"{name}: a network that knows what comes next cannot be served")
+    layers = network.stack.layers
+    model = recurrent.build(tables(network), layers)
+    graph = Graph(
+        file=folders.GRAPH_FILES["fp32"],
+        sha256=hashlib.sha256(model).hexdigest(),
+        bytes=len(model),
+        states=recurrent.states(layers),
+    )
+    reference = _NetworkOverBytes(network)
+    check_against(reference, len(reference._tables.head), model, graph)
+    check_steps_equal_chunks(model, graph, len(reference._tables.head))
+    config = network.config
+    manifest = Manifest(
+        name=folders.model_name(name),
+        top_k=contract.top_k(len(reference._tables.head)),
+        graphs={"fp32": graph},
+        architecture={
+            "network": config.cell,
+            "layers": config.layers,
+            "units": config.units,
+            "embedding": config.embedding,
+            "letters": "".join(config.symbols.entries),
+            "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "made_by": made_by,
+        },
+    )
+    folders.write_folder(folder, manifest, {"fp32": folders.BuiltGraph(model, graph)})
+    _save_weights(network, folder / WEIGHTS_FILE)
+    return manifest
+
+
+def _save_weights(network: Network, path: Path) -> None:
+    config = np.array(json.dumps(network.config.as_document()))
+    arrays: dict[str, Any] = {_CONFIG: config, **{key: _numpy(value) for key, value in network.state_dict().items()}}
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def load(folder: Path) -> Network:
+    """The network of a folder, ready to be watched. Raises ExportError if it is not one of the lab's."""
+    path = folder / WEIGHTS_FILE
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            network = Network(NetworkConfig.from_document(json.loads(str(saved[_CONFIG]))))
+            weights = {key: torch.from_numpy(saved[key]) for key in saved.files if key != _CONFIG}
+        network.load_state_dict(weights)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ExportError(f"{path} is not a network of the lab ({error}); train it again with --full") from error
+    return network.eval()
+
+
+def _numpy(values: torch.Tensor) -> NDArray[np.float32]:
+    return values.detach().cpu().numpy().astype(np.float32)

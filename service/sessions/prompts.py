@@ -1,0 +1,80 @@
+"""Texts without a session: each is read on a path in the tenant's scope, and finds what was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.engine.requests import Advance, AdvanceResult
+from service.errors import CarouselError, NotFound
+from service.sessions.commands import CompleteText, Prompt, ScoredText, ScoreText, SuggestText, Tenant
+from service.sessions.completions import Completion, requests_of
+from service.sessions.limits import Limits
+from service.sessions.ports import Suggester
+from service.sessions.prompt_paths import PromptPaths
+from service.sessions.scores import plan_score, score_apart, score_at, scored_text
+
+
+class Prompts:
+    """What is asked of a prompt. Commands were checked. `suggesters` by model name; the first is the default.
+
+    Every method raises NotFound for a model that is not served, Overloaded and Unavailable.
+    """
+
+    def __init__(self, suggesters: Mapping[str, Suggester], limits: Limits) -> None:
+        self._suggesters, self._limits = suggesters, limits
+        self._paths = PromptPaths()
+        self._default_model = next(iter(suggesters))
+
+    def known_model(self, name: str | None) -> str:
+        """The model of that name, the default one for None. Raises NotFound."""
+        model = self._default_model if name is None else name
+        if model not in self._suggesters:
+            raise NotFound("model", model, self._suggesters)
+        return model
+
+    def complete(
+        self, tenant: Tenant, prompt: Prompt, command: CompleteText, seed: int, deadline_s: float | None
+    ) -> Completion:
+        """As `Sessions.complete`."""
+        suggester, text = self._of(prompt), prompt.data
+        place = self._paths.to_move(suggester, tenant, text)
+        try:
+            requests = requests_of(command, seed, place.path, text, place.kept, deadline_s, moves=place.moves)
+            pieces = suggester.complete(requests)
+        except CarouselError:
+            place.leave(arrived=False)
+            raise
+        return Completion(suggester.identity, seed, None, pieces, lambda told: place.leave(arrived=told))
+
+    async def score(self, tenant: Tenant, prompt: Prompt, command: ScoreText, deadline_s: float | None) -> ScoredText:
+        """As `Sessions.score`."""
+        suggester = self._of(prompt)
+        plan = plan_score(command, prompt.text, self._limits, deadline_s)
+        if plan.surprises:
+            scored, surprises = await score_apart(suggester, tenant, plan)
+            return scored_text(suggester.identity, None, plan, scored, surprises)
+        reads_alone = plan.start == len(plan.data)  # so that what comes next finds it read
+        place = (self._paths.to_move if reads_alone else self._paths.to_read)(suggester, tenant, plan.data)
+        arrived = False
+        try:
+            scored = await score_at(suggester, place.path, place.kept, plan, moves=place.moves)
+            arrived = True
+        finally:
+            place.leave(arrived=arrived)
+        return scored_text(suggester.identity, None, plan, scored)
+
+    def close(self) -> None:
+        """Give up the paths that are kept."""
+        self._paths.close()
+
+    async def suggest(self, tenant: Tenant, command: SuggestText, deadline_s: float | None) -> AdvanceResult:
+        """As `Sessions.suggest`."""
+        suggester = self._of(command.prompt)
+        path = suggester.open_path(tenant)
+        try:
+            return await suggester.advance(Advance(path, command.prompt.data, 0, command.suggest, deadline_s))
+        finally:
+            suggester.close_path(path)
+
+    def _of(self, prompt: Prompt) -> Suggester:
+        return self._suggesters[self.known_model(prompt.model)]

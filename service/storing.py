@@ -1,0 +1,110 @@
+"""The store that the settings name: opened on a thread while the model loads, and swept while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import assert_never
+
+from service.errors import Unavailable
+from service.sessions.keeping import Keeping
+from service.sessions.limits import Limits
+from service.sessions.ports import Store
+from service.sessions.service import Sessions
+from service.sessions.stores.memory import MemoryStore
+from service.sessions.stores.opening import CannotOpen
+from service.sessions.stores.sqlite import SqliteStore
+from service.sessions.stores.unstored import UnstoredApart
+from service.settings import StoreConfig
+
+_AWAKE_OVER_A_STORE = 2048  # to wake one costs a read there, which is ten times what it costs in memory
+_SWEEP_EVERY_S = 60.0
+_BETWEEN_SWEEPS_S = 0.01  # for everybody else, while there is much to sweep
+
+
+class Opening:
+    """A store that is being opened; a SQLite file is, on its own thread, from the moment that this is made."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        self._config = config
+        self._keeping = Keeping(config.retention_s, config.sessions_per_tenant, config.bytes_per_tenant)
+        self._file = self._begun() if config.kind == "sqlite" else None
+        self._taken = False
+
+    @property
+    def config(self) -> StoreConfig:
+        """What is opened."""
+        return self._config
+
+    def take(self) -> Store:
+        """The store, which its taker closes. Waits for the file. Raises CannotOpen."""
+        self._taken = True
+        match self._config.kind:
+            case "memory":
+                return MemoryStore(self._keeping)
+            case "sqlite":
+                assert self._file is not None  # begun with the opening
+                self._file.opened()
+                return self._beside_unstored(self._file)
+            case "valkey":
+                return self._beside_unstored(self._shared())
+        assert_never(self._config.kind)
+
+    async def give_up(self) -> None:
+        """Close what was opened, unless it was taken."""
+        if self._file is not None and not self._taken:
+            await self._file.close()
+
+    def _begun(self) -> SqliteStore:
+        assert self._config.path is not None  # as its kind says
+        return SqliteStore(self._config.path, acknowledge=self._config.acknowledge, keeping=self._keeping)
+
+    def _shared(self) -> Store:
+        try:
+            from service.sessions.stores.valkey import ValkeyStore  # whoever keeps sessions elsewhere need not have it
+        except ModuleNotFoundError as error:
+            raise CannotOpen(
+                f"valkey:// needs {error.name}, which is not installed: pip install 'carousel[valkey]'"
+            ) from error
+        config = self._config
+        assert config.url is not None and config.acknowledge != "memory"  # as the settings saw to
+        return ValkeyStore(config.url, password=config.password, acknowledge=config.acknowledge, keeping=self._keeping)
+
+    def _beside_unstored(self, store: Store) -> Store:
+        return UnstoredApart(store, most_unstored=max(self._config.max_sessions // 2, 1))
+
+
+def max_awake(config: StoreConfig) -> int:
+    """How many sessions are awake: see `sessions.holding`."""
+    return Limits().max_awake if config.kind == "memory" else _AWAKE_OVER_A_STORE
+
+
+async def sweep_for_ever(sessions: Sessions) -> None:
+    """Forget sessions whose time is over, some at a time, until it is cancelled."""
+    while True:  # noqa: ASYNC110  time has to pass: there is no event that would tell
+        await asyncio.sleep(_BETWEEN_SWEEPS_S if await _sweep(sessions) else _SWEEP_EVERY_S)
+
+
+async def _sweep(sessions: Sessions) -> bool:
+    try:
+        return await sessions.sweep()
+    except Unavailable as error:
+        logging.getLogger("carousel.store").warning("no session was swept", extra={"fault": str(error)})
+        return False
+
+
+def where_text_is_kept(config: StoreConfig) -> str:
+    """The sentence of start-up about what happens to what is typed."""
+    to_keep_none = 'To keep none: --store memory:, or "store_text": false for one session.'
+    match config.kind:
+        case "memory":
+            return "Typed text is kept in memory only: nothing is written, and it is gone when the server ends."
+        case "sqlite" | "valkey":
+            return f"Typed text is kept in {config.described}{_how_long(config)}. {to_keep_none}"
+    assert_never(config.kind)
+
+
+def _how_long(config: StoreConfig) -> str:
+    if config.retention_s is None:
+        return " until it is deleted (--retention 30d: until so long after the last edit)"
+    return f" until {config.retention_s:g} s after the last edit"

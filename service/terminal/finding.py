@@ -1,0 +1,103 @@
+"""Where a command of the terminal finds its model: a server that was named, the one at the default address, its own."""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from carousel_client import Client, RetryPolicy
+from service.greeting import reachable
+from service.settings import Settings, load_settings
+from service.telemetry.logs import configure_logs
+
+USAGE = 2
+"""The exit code of what could not be done; why, and what would help, is on standard error."""
+
+_PROBE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A client of the server that was found, and how to name it to a person."""
+
+    client: Client
+    where: str
+
+
+def refuse(message: str) -> NoReturn:
+    """End the command: one sentence on standard error, exit code 2."""
+    print(f"carousel: {message}", file=sys.stderr)
+    raise typer.Exit(USAGE)
+
+
+def find(
+    stack: ExitStack,
+    server: str | None,
+    model: Path | None,
+    *,
+    timeout_s: float,
+    retry: RetryPolicy | None = None,
+    resume_within_s: float = 30.0,
+) -> Found:
+    """A server: `server` if it is named, else the one at the default address, else one in this process.
+
+    The last is also what `model`, a folder, asks for. It lives as long as `stack`, and so does the client. Refuses what
+    cannot be had.
+    """
+    if server is not None and model is not None:
+        refuse("give --server or --model, not both: a server has its model")
+    settings = load_settings({})
+    target = server or reachable(settings.host, settings.grpc_port)
+    where = target
+    if model is not None or not _listens(target):
+        if server is not None:
+            refuse(f"no server answers at {server}; start one with: carousel serve")
+        if model is None:
+            print(f"no server answers at {target}; loading the model into this process", file=sys.stderr, flush=True)
+        target, where = _own_server(stack, settings, model), "in this process"
+    client = Client(target, timeout_s=timeout_s, retry=retry, resume_within_s=resume_within_s)
+    return Found(stack.enter_context(client), where)
+
+
+@contextmanager
+def logs_kept_back() -> Iterator[None]:
+    """Warnings of a server in this process would stand among what is shown: they are shown when that is done."""
+    kept = io.StringIO()
+    configure_logs("warning", "console", stream=kept)
+    try:
+        yield
+    finally:
+        sys.stderr.write(kept.getvalue())
+
+
+def _listens(target: str) -> bool:
+    host, _, port = target.rpartition(":")
+    if not port.isdecimal():
+        refuse(f"--server {target}: give it as HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _own_server(stack: ExitStack, settings: Settings, model: Path | None) -> str:
+    """The gRPC address of a server in this process, which lives as long as `stack`."""
+    # Imported where they are needed: with a server elsewhere a command is there before the runtime could be loaded.
+    from service.bootstrap import StartFailed
+    from service.model.manifest import ModelFolderError
+    from service.terminal.local_server import model_of_this_process
+
+    try:
+        addresses = stack.enter_context(model_of_this_process(settings, model)).addresses
+    except (StartFailed, ModelFolderError) as error:
+        refuse(str(error))
+    return reachable(addresses.host, addresses.grpc_port)

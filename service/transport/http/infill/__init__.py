@@ -1,0 +1,1 @@
+"""llama.cpp's infill and completion, as its editor plug-ins call them."""

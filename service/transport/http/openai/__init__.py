@@ -1,0 +1,1 @@
+"""OpenAI's completions and models: what programs written for its API find here."""

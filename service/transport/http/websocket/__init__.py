@@ -1,0 +1,1 @@
+"""`GET /v1/sessions/{id}/type`: typing as a conversation over a WebSocket, for browsers and editors."""

@@ -1,0 +1,213 @@
+"""A request to infer, from tensors to tensors: what both facades call.
+
+A request of a sequence appends its text to what the sequence holds; another one is about its own text alone. Either way
+the outputs are those of the whole text, so that a sequence and a text sent at once are answered with the same bits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.engine.requests import ModelIdentity
+from service.errors import DeadlineExceeded, InvalidArgument
+from service.sessions.commands import Tenant
+from service.sessions.growing import Asked, GrowingTexts, Told
+from service.sessions.service import Sessions
+from service.transport.kserve import metadata
+from service.transport.kserve.answering import ANSWERED_BY_SCORE, outputs_of
+from service.transport.kserve.metadata import LOG_LIKELIHOOD
+from service.transport.kserve.parameters import InSequence, Options, Parameters, read_options
+from service.transport.kserve.refusals import InferRefusals, TimedOut, no_statistics, unknown_model
+from service.transport.kserve.rows import Rows, read_rows
+from service.transport.kserve.sequence_ids import session_of
+from service.transport.kserve.statistics import ModelStatistics, Taken
+from service.transport.kserve.tensors import Tensor
+from service.transport.kserve.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """What is asked. version: empty for the newest.  outputs: the names of those that are wanted; empty for all."""
+
+    model: str
+    version: str
+    id: str
+    parameters: Parameters
+    inputs: Sequence[Tensor]
+    outputs: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """What is answered; `parameters` name the model's digest and numerics id."""
+
+    model: str
+    version: str
+    id: str
+    parameters: Mapping[str, str]
+    outputs: Sequence[Tensor]
+
+
+class Inference:
+    """One for the process, for both facades: sequences stand in one line, and are counted together.
+
+    clock: that of the engine.  clock_ns: for durations.  now_ns: the wall clock.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._sessions, self._texts, self._turns = sessions, GrowingTexts(sessions), Turns()
+        self._clock, self._clock_ns = clock, clock_ns
+        self._statistics = {model.name: ModelStatistics(model.name, now_ns) for model in sessions.models}
+
+    @property
+    def models(self) -> Sequence[ModelIdentity]:
+        """Those that are served, the default first."""
+        return self._sessions.models
+
+    def model(self, name: str, version: str = "") -> ModelIdentity:
+        """The model of this name. Raises NotFound."""
+        named = next((model for model in self.models if model.name == name), None)
+        if named is None:
+            raise unknown_model(name)
+        if version not in ("", metadata.VERSION):
+            raise unknown_model(name, version)
+        return named
+
+    def serves(self, name: str, version: str = "") -> bool:
+        """Whether there is such a model, of such a version."""
+        return any(model.name == name for model in self.models) and version in ("", metadata.VERSION)
+
+    def statistics(self, name: str = "", version: str = "") -> list[metadata.Json]:
+        """Of one model, or of all. Raises InvalidArgument, as Triton does, for one that there is not."""
+        if not name:
+            return [statistics.told() for statistics in self._statistics.values()]
+        if name not in self._statistics:
+            raise no_statistics(name)
+        if version not in ("", metadata.VERSION):
+            raise no_statistics(name, version)
+        return [self._statistics[name].told()]
+
+    async def infer(self, tenant: Tenant, request: InferRequest, *, deadline_s: float | None = None) -> InferAnswer:
+        """Answer one request; whoever cancels it stops its work.
+
+        Raises NotFound for the model, InvalidArgument, Unavailable when the request's timeout is over, and what the
+        sessions raise. Nothing is appended to a sequence then.
+        """
+        began_ns = self._clock_ns()
+        model = self.model(request.model, request.version)
+        statistics = self._statistics[model.name]
+        try:
+            refusals = InferRefusals(model.name, request.id)
+            options = read_options(request.parameters, refusals)
+            wanted = _wanted(request.outputs, refusals)
+            rows = read_rows(request.inputs, refusals)
+            read_ns = self._clock_ns()
+            told = await self._tell(tenant, model, options, rows, wanted, refusals, deadline_s)
+            told_ns = self._clock_ns()
+            outputs = outputs_of(told, wanted, options.top_k)
+        except BaseException:
+            statistics.failed(self._clock_ns() - began_ns)
+            raise
+        ended_ns = self._clock_ns()
+        taken = Taken(read_ns - began_ns, told_ns - read_ns, ended_ns - told_ns, ended_ns - began_ns)
+        statistics.succeeded(len(rows.pieces), taken)
+        return InferAnswer(model.name, metadata.VERSION, request.id, metadata.identity(told[0].model), outputs)
+
+    async def _tell(
+        self,
+        tenant: Tenant,
+        model: ModelIdentity,
+        options: Options,
+        rows: Rows,
+        wanted: frozenset[str],
+        refusals: InferRefusals,
+        deadline_s: float | None,
+    ) -> Sequence[Told]:
+        """What is to be known of every row."""
+        timeout_s = None if options.timeout_us is None else self._clock() + options.timeout_us / 1e6
+        asked = Asked(
+            score=bool(wanted & ANSWERED_BY_SCORE),
+            likelihood=LOG_LIKELIHOOD in wanted,
+            suggest=options.suggest if wanted - ANSWERED_BY_SCORE else None,
+            deadline_s=min((at for at in (timeout_s, deadline_s) if at is not None), default=None),
+        )
+        try:
+            if options.sequence is None:
+                return await _together([self._texts.read(tenant, model.name, text, asked) for text in rows.pieces])
+            return [await self._go_on(tenant, model, options.sequence, rows, asked, refusals)]
+        except InvalidArgument as error:
+            raise _named(error, rows) from error
+        except DeadlineExceeded as error:
+            if timeout_s is not None and asked.deadline_s == timeout_s:
+                raise TimedOut from error
+            raise
+
+    async def _go_on(
+        self,
+        tenant: Tenant,
+        model: ModelIdentity,
+        sequence: InSequence,
+        rows: Rows,
+        asked: Asked,
+        refusals: InferRefusals,
+    ) -> Told:
+        if len(rows.pieces) != 1:
+            raise refusals.batch_in_sequence()
+        (piece,) = rows.pieces
+        session = session_of(model.name, sequence.id)
+        async with self._turns.turn((tenant, session)):
+            if sequence.start and sequence.end:
+                told = await self._texts.read(tenant, model.name, piece, asked)
+                await self._texts.forget(tenant, session)
+                return told
+            if sequence.start:
+                return await self._texts.begin(tenant, session, model.name, piece, asked)
+            went_on = await self._texts.append(tenant, session, piece, asked, whole=rows.whole, last=sequence.end)
+        if went_on is None:
+            raise refusals.not_started(sequence.id)
+        return went_on
+
+
+def _wanted(names: Sequence[str], refusals: InferRefusals) -> frozenset[str]:
+    there_are = [tensor.name for tensor in metadata.OUTPUTS]
+    for name in names:
+        if name not in there_are:
+            raise refusals.unexpected_output(name)
+    return frozenset(names or there_are)
+
+
+async def _together(works: Sequence[Coroutine[None, None, Told]]) -> Sequence[Told]:
+    """All of them beside each other; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _named(error: InvalidArgument, rows: Rows) -> InvalidArgument:
+    """The domain's refusal, with the field as this protocol calls it."""
+    name = _FIELDS.get(error.field, error.field)
+    return error if name is error.field else InvalidArgument(name or f"inputs.{rows.input}", error.message)
+
+
+_FIELDS: Mapping[str, str | None] = {
+    "text": None,
+    "prompt": None,
+    "start": None,
+    "appended": None,
+    "edits[0].insert": None,
+    "edits[0].replace.text": None,
+    "suggest.max_bytes": "parameters.max_bytes",
+}

@@ -1,0 +1,140 @@
+"""The lab's commands: every claim answered, by the shipped networks as their pages say, and bad settings refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from model_export.commands import lab as command
+from model_export.lab import catalogue
+from model_export.lab.bench import Bench
+from model_export.lab.claims import Claim
+from model_export.lab.experiment import Experiment, Finding
+from model_export.lab.model_folder import WEIGHTS_FILE
+from service.model.manifest import MANIFEST_FILE
+from service.runtime.onnx_model import load_model
+from service.runtime.promise import check_promise
+
+_ROOT = Path(__file__).resolve().parents[3]
+_SHIPPED = _ROOT / "models" / "lab"
+_LEARN = _ROOT / "docs" / "learn"
+_FOLDERS = sorted(path.parent for path in _SHIPPED.glob(f"*/{MANIFEST_FILE}"))
+_MEBIBYTE = 1 << 20
+_APP = typer.Typer()
+_APP.command()(command)
+
+# What the shipped networks do not show, each told on its page; everything else that is claimed holds.
+_NOT_HELD: dict[str, set[str]] = {
+    "selective": {"candidate_active_on_x"},
+    "remember": {"a_unit", "b_unit", "forget_gate_closed"},
+    "copy": {"h_off_while_reading", "h_off_if_showing_costs"},
+}
+
+
+def _run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(_APP, arguments)
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+def test_an_experiment_answers_its_claims_and_leaves_pictures_and_figures(name: str, tmp_path: Path) -> None:
+    result = _run([name, "--json", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    experiment = catalogue.load(name)
+    assert list(document["held"]) == [claim.key for claim in experiment.claims]
+    assert {key for key, held in document["held"].items() if not held} == _NOT_HELD.get(name, set())
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == document
+    pictures = list(tmp_path.glob(f"{name}-*.png"))
+    assert pictures and all(picture.stat().st_size > 5_000 for picture in pictures)
+    assert not (tmp_path / "models").exists(), "it trained although its network is shipped"
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+def test_an_experiment_has_its_page(name: str) -> None:
+    page = (_LEARN / f"{name}.md").read_text(encoding="utf-8")
+    assert f"carousel lab {name}" in page
+    for claim in catalogue.load(name).claims:
+        assert claim.says in page, f"{name}.md does not tell of {claim.key}"
+    for served in catalogue.load(name).serves:
+        assert f"carousel serve --model models/lab/{served.model}" in page
+        assert (_SHIPPED / served.model / MANIFEST_FILE).exists()
+    for line in page.splitlines():
+        if line.startswith("!["):
+            assert (_LEARN / line.rpartition("(")[2].rstrip(")")).exists(), line
+
+
+@pytest.mark.parametrize("folder", _FOLDERS, ids=lambda folder: folder.name)
+def test_a_shipped_network_is_small_and_keeps_the_promise(folder: Path) -> None:
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= _MEBIBYTE
+    assert (folder / WEIGHTS_FILE).exists()
+    model = load_model(folder)
+    assert model.identity.name == folder.name
+    assert check_promise(model, rounds=1).difference is None
+
+
+def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["counting", "--set", "units=0"], "units: 0 is not from 1 to 256"),
+        (["counting", "--set", "units=ten"], "units is a whole number, not 'ten'"),
+        (["counting", "--set", "unit=10"], "there is no unit 10"),
+        (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps, unit"),
+        (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),
+        (["cuonting"], "there is no experiment 'cuonting'; there are turnstile, counting"),
+        (["all", "--set", "units=3"], "--set changes one experiment"),
+    ):
+        result = _run([*arguments, "--out", str(tmp_path / "out")])
+        assert result.exit_code == 1
+        assert message in result.stderr.replace("\n", " "), result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_small_network_is_trained_exported_and_looked_at(tmp_path: Path) -> None:
+    arguments = ["counting", "--full", "--set", "units=4", "--set", "longest=5", "--set", "steps=30"]
+    result = _run([*arguments, "--json", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["settings"]["units"] == 4
+    assert load_model(tmp_path / "models" / "counting").shapes[0].width == 4
+
+
+def test_without_a_name_the_experiments_are_listed() -> None:
+    result = _run([])
+    assert result.exit_code == 0
+    assert all(name in result.stderr for name in catalogue.NAMES)
+
+
+def test_all_of_them_make_one_page_that_holds_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "NAMES", ("turnstile", "counting"))
+    result = _run(["all", "--json", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    assert list(json.loads(result.stdout)) == ["turnstile", "counting"]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page, "the page must be readable by itself"
+    assert "It counts further than it was ever shown." in page
+
+
+def test_a_verdict_follows_from_its_figure() -> None:
+    claim = Claim("share", "Most are right.", "share", 0.9, percent=True)
+    assert claim.verdict(0.9).held and claim.verdict(0.95).shown == "95 %"
+    assert not claim.verdict(0.899).held
+    assert not claim.verdict(float("nan")).held
+    assert Claim("gate", "It is shut.", "mean", 0.2, sense="at most").verdict(0.2).held
+
+
+def test_an_experiment_that_does_not_answer_its_claims_fails(tmp_path: Path) -> None:
+    counting = catalogue.load("counting")
+    silent = Experiment(
+        name="silent",
+        title="",
+        question="",
+        source="",
+        settings=counting.settings,
+        claims=counting.claims,
+        run=lambda bench, settings: Finding(()),
+    )
+    with pytest.raises(Exception, match="silent answers"):
+        silent.answer(Bench(tmp_path, tmp_path), silent.settings)

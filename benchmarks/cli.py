@@ -11,6 +11,7 @@ from benchmarks.graph.command import graph
 from benchmarks.memory import memory
 from benchmarks.naive import naive
 from benchmarks.overload import overload
+from benchmarks.parked import parked
 from benchmarks.prompts import prompts
 from benchmarks.replay.command import replay
 from benchmarks.undo import undo
@@ -29,6 +30,7 @@ app.command("graph")(graph)
 app.command("memory")(memory)
 app.command("naive")(naive)
 app.command("overload")(overload)
+app.command("parked")(parked)
 app.command("prompts")(prompts)
 app.command("replay")(replay)
 app.command("undo")(undo)

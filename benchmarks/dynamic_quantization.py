@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from model_export.folder import built_graph, write_folder
 from service.model.manifest import read_manifest
 from service.runtime.onnx_model import OnnxStepModel, load_model
 
@@ -22,7 +21,10 @@ def quantized_dynamically(folder: Path) -> Iterator[OnnxStepModel]:
 
     Raises ModelFolderError, and ModuleNotFoundError without onnx.
     """
+    # Here and not above: the other benchmarks go without onnx, which comes with training.
     from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from model_export.folder import built_graph, write_folder
 
     manifest = read_manifest(folder)
     fp32 = manifest.graphs["fp32"]

@@ -32,7 +32,7 @@ from benchmarks.options import (
     failing_in_one_line,
     precision_flags,
 )
-from benchmarks.pictures import Series, draw_distribution
+from benchmarks.pictures import Bar, draw_bars
 from benchmarks.ratios import ratio_of
 from benchmarks.report import RESULTS, BenchmarkError, Figure, Report, conclude
 from benchmarks.serving import Measured, own_server
@@ -126,19 +126,19 @@ def prompts(
         "typed_bytes": typed_bytes, "precision": precision,
     }  # fmt: skip
     report = report_of(found, long_bytes, short_bytes, cpu_share, settings, where)
-    series = [
-        Series(f"{name}", [second * 1e3 for second in seconds])
+    bars = [
+        Bar(name, median(seconds) * 1e3)
         for name, seconds in (
-            (f"{long_bytes:,} bytes, the first time", found.long.first_s),
-            ("the same and a byte more", found.long.next_s),
-            ("the same and a byte less", found.long.back_s),
-            ("a byte more, pinned", found.pinned.next_s),
-            (f"{short_bytes:,} bytes and a byte more", found.short.next_s),
+            (f"{long_bytes:,} bytes,\nthe first time", found.long.first_s),
+            ("the same and\na byte more", found.long.next_s),
+            ("the same and\na byte less", found.long.back_s),
+            ("a byte more,\npinned", found.pinned.next_s),
+            (f"{short_bytes:,} bytes and\na byte more", found.short.next_s),
         )
     ]
 
     def draw(path: Path) -> None:
-        draw_distribution(path, series, title=report.title, unit="ms", share_of="repetitions", caption=caption(where))
+        draw_bars(path, bars, title=report.title, unit="ms, p50", caption=caption(where), logarithmic=True)
 
     conclude(report, as_json=json, folder=out if save else None, draw=draw)
 

@@ -102,7 +102,7 @@ class Server:
         engines = self._open_engines()
         sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
-        self._inference = LateInference(sessions)
+        self._inference = LateInference(sessions, self._opening.config.retention_s)
         grpc, grpc_port = await self._open_grpc(sessions)
         warming = asyncio.create_task(_warm_up(engines, grpc))
         try:

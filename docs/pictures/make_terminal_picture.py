@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder; the shipped one if not given")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    command = [sys.executable, "-m", "service.terminal"]
+    command = [sys.executable, "-m", "service.terminal", "type"]
     if arguments.model is not None:
         command += ["--model", str(arguments.model)]
     # A run of its own, whatever else may be running here: the picture says "in this process".

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from carousel_client import CarouselError
 from service.terminal.finding import find, logs_kept_back, refuse
-from service.terminal.scoring import CONTEXT_BYTES, FileScore, FileScorer
+from service.terminal.scoring import Cutting, FileScore, FileScorer
 from service.terminal.scoring_view import coloured, described, summary
 from service.terminal.texts import STDIN, decoded, ending_quietly, read_bytes, say
 
@@ -64,7 +64,7 @@ def _scored(stack: ExitStack, content: bytes, places: int, server: str | None, m
     if scorer.is_windowed:
         print(
             "carousel: the file is longer than a server reads at once; what is after its first MiB is scored by parts, "
-            f"each after the {CONTEXT_BYTES // 1024} KiB before it",
+            f"each after the {Cutting().context_bytes // 1024} KiB before it",
             file=sys.stderr,
         )
     talk = Console(stderr=True)

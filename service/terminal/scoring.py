@@ -6,17 +6,26 @@ import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from carousel_client import Client, Model, Surprise, Units
+from carousel_client import Model, Score, Surprise, Units
 
-PART_BYTES = 64 * 1024
-"""Scored by one call: a second or two, so that a long file's progress can be told."""
-MOST_BYTES = 1023 * 1024
-"""What a server reads at once, if its settings are not others: a request of 1 MiB."""
-CONTEXT_BYTES = 16 * 1024
-"""What is read before a part that lies further from the beginning than that."""
+_SHOWN_BEFORE = 16
 
-_CUT_WITHIN = 4096
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a text is cut.
+
+    part_bytes: scored by one call; a second or two, so that a long file's progress can be told.  most_bytes: what a
+    server reads at once, if its settings are not others (a request of 1 MiB).  context_bytes: what is read before a
+    part that lies further from the beginning.  within_bytes: how far from a part's end a line may end instead.
+    """
+
+    part_bytes: int = 64 * 1024
+    most_bytes: int = 1023 * 1024
+    context_bytes: int = 16 * 1024
+    within_bytes: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +39,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A surprise with where it is: line and column count from 1, the column in characters; `offset` in bytes."""
+    """A surprise with where it is: line and column count from 1, the column in characters; `offset` in bytes.
+
+    `after` is what stands before it in its line, at most 16 characters.
+    """
 
     line: int
     column: int
     offset: int
+    after: str
     text: str
     bits: float
     expected: str
@@ -55,15 +68,23 @@ class FileScore:
         return math.fsum(self.bits) / len(self.bits)
 
 
+class ScoringClient(Protocol):
+    """What is asked of a client."""
+
+    def score(self, text: str, *, start: int, surprises: int, units: Units) -> Score:
+        """As `Client.score`."""
+        ...
+
+
 class FileScorer:
     """Scores one text part by part: `parts` says how it is cut, `score` asks for one, `result` is the whole."""
 
-    def __init__(self, client: Client, content: bytes, surprises: int) -> None:
+    def __init__(self, client: ScoringClient, content: bytes, surprises: int, cutting: Cutting = Cutting()) -> None:
         self._client, self._content, self._surprises = client, content, surprises
-        self._bits = array("d")
+        self._bits = array("f")
         self._found: list[tuple[int, Surprise]] = []
         self._model: Model | None = None
-        self.parts = tuple(parts_of(content))
+        self.parts = tuple(parts_of(content, cutting))
 
     @property
     def is_windowed(self) -> bool:
@@ -88,21 +109,21 @@ class FileScorer:
         return FileScore(self._bits, tuple(places), self._model)
 
 
-def parts_of(content: bytes) -> Iterator[Part]:
+def parts_of(content: bytes, cutting: Cutting = Cutting()) -> Iterator[Part]:
     """Cut a text in UTF-8 between its lines, or at least between its characters."""
     begin = start = 0
     while start < len(content):
-        end = _cut(content, start, min(start + PART_BYTES, len(content)))
-        if end - begin > MOST_BYTES:
-            begin = _character(content, start - CONTEXT_BYTES)
+        end = _cut(content, start, min(start + cutting.part_bytes, len(content)), cutting.within_bytes)
+        if end - begin > cutting.most_bytes:
+            begin = _character(content, start - cutting.context_bytes)
         yield Part(begin, start, end)
         start = end
 
 
-def _cut(content: bytes, start: int, end: int) -> int:
+def _cut(content: bytes, start: int, end: int, within: int) -> int:
     if end == len(content):
         return end
-    line = content.rfind(b"\n", max(start, end - _CUT_WITHIN), end)
+    line = content.rfind(b"\n", max(start, end - within), end)
     return line + 1 if line > start else _character(content, end)
 
 
@@ -114,11 +135,12 @@ def _character(content: bytes, at: int) -> int:
 
 
 def _place(content: bytes, offset: int, surprise: Surprise) -> Place:
-    line_start = content.rfind(b"\n", 0, offset) + 1
+    before = content[content.rfind(b"\n", 0, offset) + 1 : offset].decode()
     return Place(
         line=content.count(b"\n", 0, offset) + 1,
-        column=len(content[line_start:offset].decode()) + 1,
+        column=len(before) + 1,
         offset=offset,
+        after=before[-_SHOWN_BEFORE:],
         text=surprise.text,
         bits=surprise.surprisal_bits,
         expected=surprise.expected,

@@ -28,9 +28,10 @@ def coloured(content: bytes, score: FileScore) -> Iterator[Text]:
 
 def described(place: Place, name: str) -> str:
     """A place in one line, beginning as compilers do, so that editors jump there."""
+    after = f" after {place.after!r}" if place.after else ""
     expected = repr(place.expected) if place.expected else "the end"
     return (
-        f"{name}:{place.line}:{place.column}: {place.bits:.1f} bits: {place.text!r}, "
+        f"{name}:{place.line}:{place.column}: {place.bits:.1f} bits: {place.text!r}{after}, "
         f"expected {expected} ({place.probability:.0%})"
     )
 

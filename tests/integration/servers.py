@@ -47,7 +47,12 @@ class Running:
 
 
 def make_server(
-    model: StepModel | None = None, *, models: Models | None = None, of: type[Server] = Server, **flags: Any
+    model: StepModel | None = None,
+    *,
+    models: Models | None = None,
+    of: type[Server] = Server,
+    opening: type[Opening] = Opening,
+    **flags: Any,
 ) -> Server:
     settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
     return of(
@@ -55,7 +60,7 @@ def make_server(
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),
-        opening=Opening(settings.storing()),
+        opening=opening(settings.storing()),
         grace_s=settings.grace_s,
     )
 

@@ -27,6 +27,10 @@ RUNS = {
         ["efficiency", "efficiency_fp32", "delivered_per_s", "bare_per_s", "steps_per_byte", "server_cpu_share"],
     ),
     "memory": (["--sessions", "40"], ["resident_over_state", "state_bytes", "text_bytes"]),
+    "parked": (
+        ["--sessions", "30", "--lookups", "5", "--text-bytes", "50"],
+        ["resident_bytes", "open_ms", "read_p50_ms", "keystroke_p50_ms", "file_bytes"],
+    ),
     "naive": (
         ["--context-bytes", "50", "--seconds", "0.3", "--repetitions", "1", "--clients", "2"],
         ["over_naive_2", "carousel_2_per_s", "naive_2_per_s"],

@@ -42,9 +42,9 @@ async def edits(client: httpx.AsyncClient) -> str:
 
 async def test_the_answer_has_exactly_the_documented_keys(client: httpx.AsyncClient) -> None:
     plain = await client.post("/v1/sessions", json={})
-    assert set(plain.json()) == {"id", "revision", "length", "cursor", "model"}
+    assert set(plain.json()) == {"id", "revision", "length", "cursor", "stored", "model"}
     full = await client.post("/v1/sessions", json={"text": "import os", "suggest": {}})
-    assert set(full.json()) == {"id", "revision", "length", "cursor", "model", "suggestions"}
+    assert set(full.json()) == {"id", "revision", "length", "cursor", "stored", "model", "suggestions"}
     assert set(full.json()["suggestions"][0]) == {"id", "text", "probability", "finish_reason"}
     assert set(full.json()["model"]) == {"name", "digest", "numerics_id"}
 

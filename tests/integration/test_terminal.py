@@ -21,7 +21,7 @@ from tests.unit.model_export.tiny import SHAPES, tensors
 
 GREY = "808080"
 TAB, RIGHT, DOWN, CTRL_Z, CTRL_Q, CTRL_C = "\t", "\x1b[C", "\x1b[B", "\x1a", "\x11", "\x03"
-COMMAND = [sys.executable, "-m", "service.terminal"]
+COMMAND = [sys.executable, "-m", "service.terminal", "type"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 

@@ -14,18 +14,22 @@ from service.sessions.service import Sessions
 from service.transport.caller import REQUEST_ID_HEADER, TenantResolver
 from service.transport.http.completion_routes import completion_routes
 from service.transport.http.completion_stream import LAST_EVENT_ID
+from service.transport.http.deadlines import TIMEOUT_HEADER
 from service.transport.http.documentation import add_documentation
 from service.transport.http.door import Door
 from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
 from service.transport.http.kserve.infer_routes import infer_routes
+from service.transport.http.kserve.memory_routes import memory_routes
 from service.transport.http.kserve.model_routes import model_routes
 from service.transport.http.kserve.server_routes import server_routes
+from service.transport.http.moving_routes import IMPORT_PATH, moving_routes
 from service.transport.http.openai.pinning import REVISION_HEADER, SESSION_HEADER
 from service.transport.http.openai.routes import openai_routes
 from service.transport.http.operations_routes import operations_routes
 from service.transport.http.problems import CODE_HEADER, MEDIA_TYPE
+from service.transport.http.score_routes import score_routes
 from service.transport.http.sessions_routes import session_routes
 from service.transport.http.websocket.messages import event_schemas
 from service.transport.http.websocket.routes import typing_routes, unknown_sockets
@@ -65,7 +69,9 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.include_router(session_routes(sessions, tenants))
+    app.include_router(moving_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
+    app.include_router(score_routes(sessions, tenants))
     app.include_router(openai_routes(sessions, tenants))
     app.include_router(llama_routes(sessions, tenants, lifecycle))
     app.include_router(
@@ -75,6 +81,7 @@ def create_app(
     app.include_router(infer_routes(kserve, tenants, max_request_bytes=max_request_bytes))
     app.include_router(model_routes(kserve, lifecycle))
     app.include_router(server_routes(kserve, lifecycle))
+    app.include_router(memory_routes())
     app.include_router(operations_routes(lifecycle, metrics_url))
     app.include_router(unknown_sockets())
     add_documentation(app)
@@ -83,8 +90,15 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(allowed_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", REQUEST_ID_HEADER, LAST_EVENT_ID, SESSION_HEADER],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                REQUEST_ID_HEADER,
+                LAST_EVENT_ID,
+                SESSION_HEADER,
+                TIMEOUT_HEADER,
+            ],
             expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after", SESSION_HEADER, REVISION_HEADER],
         )
     return Intake(
@@ -93,6 +107,7 @@ def create_app(
         observer=observer,
         lifecycle=lifecycle,
         max_request_bytes=max_request_bytes,
+        larger_requests={IMPORT_PATH: sessions.max_document_bytes},
     )
 
 

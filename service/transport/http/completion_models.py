@@ -5,11 +5,12 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from service.engine.requests import FinishReason, ModelIdentity, SamplingSpec
+from service.engine.requests import FinishReason, SamplingSpec
 from service.errors import InvalidArgument
 from service.sessions.commands import CompletedPiece, CompleteText, Prompt, SessionId
 from service.sessions.completions import Completion
-from service.transport.http.models import Body, ModelAnswer
+from service.transport.http.models import Body, Count, ModelAnswer, model_answer
+from service.transport.http.score_models import AlternativesAnswer, alternatives_answer
 
 _DEFAULT = CompleteText(Prompt(""))
 _GREEDY = SamplingSpec()
@@ -42,11 +43,19 @@ class CompleteBody(Body):
     seed: int | None = Field(
         default=None, description="The same seed gives the same text; made by the server if left out."
     )
+    top: Count | None = Field(
+        default=None,
+        description="Tell how likely every byte was, and so many of the likeliest bytes at its place, 0 to 16: under "
+        "the model's own distribution, before penalties, biases and temperature.",
+    )
 
     def command(self, session: str) -> CompleteText:
         """The domain's request. Raises InvalidArgument for a bias of what is no number."""
+        return self._command(SessionId(session))
+
+    def _command(self, source: SessionId | Prompt) -> CompleteText:
         return CompleteText(
-            source=SessionId(session),
+            source=source,
             max_bytes=self.max_bytes,
             count=self.count,
             stop=tuple(self.stop),
@@ -59,7 +68,19 @@ class CompleteBody(Body):
                 logit_bias=tuple((_byte(name), added) for name, added in self.logit_bias.items()),
             ),
             seed=self.seed,
+            top=self.top,
         )
+
+
+class CompletePromptBody(CompleteBody):
+    """Goes on from a text without a session."""
+
+    prompt: str
+    model: str | None = Field(default=None, description="The default model if left out.")
+
+    def prompt_command(self) -> CompleteText:
+        """The domain's request. Raises InvalidArgument for a bias of what is no number."""
+        return self._command(Prompt(self.prompt, self.model))
 
 
 def _byte(name: str) -> int:
@@ -76,7 +97,16 @@ class CompletionAbout(BaseModel):
     revision: int | SkipJsonSchema[None] = None
 
 
-class CompletionText(BaseModel):
+class ToldText(BaseModel):
+    """How likely each byte of its UTF-8 was, if `top` was given."""
+
+    log_probabilities: list[float] | SkipJsonSchema[None] = Field(default=None, description="Natural logarithms.")
+    alternatives: list[AlternativesAnswer] | SkipJsonSchema[None] = Field(
+        default=None, description="At each byte, if `top` is above 0."
+    )
+
+
+class CompletionText(ToldText):
     """One completion; `superseded` says that a newer edit of the session ended it."""
 
     index: int
@@ -90,7 +120,7 @@ class CompletionAnswer(CompletionAbout):
     completions: list[CompletionText]
 
 
-class CompletionEvent(BaseModel):
+class CompletionEvent(ToldText):
     """The data of one event of a stream: the next characters of completion `index`, to be joined."""
 
     index: int
@@ -101,32 +131,49 @@ class CompletionEvent(BaseModel):
 
 def about(completion: Completion) -> CompletionAbout:
     """What a completion depends on beside its request."""
-    return CompletionAbout(model=_model(completion.model), seed=completion.seed, revision=completion.revision)
+    return CompletionAbout(model=model_answer(completion.model), seed=completion.seed, revision=completion.revision)
 
 
 async def completion_answer(completion: Completion) -> CompletionAnswer:
     """Everything that is said, once it is said. Raises CarouselErrors."""
-    texts: dict[int, str] = {}
-    reasons: dict[int, FinishReason] = {}
+    pieces: dict[int, list[CompletedPiece]] = {}
     async for piece in completion:
-        texts[piece.index] = texts.get(piece.index, "") + piece.text
-        if piece.finish_reason is not None:
-            reasons[piece.index] = piece.finish_reason
-    whole = [
-        CompletionText.model_construct(index=index, text=texts[index], finish_reason=reasons[index])
-        for index in sorted(reasons)
-    ]
+        pieces.setdefault(piece.index, []).append(piece)
     return CompletionAnswer(
-        model=_model(completion.model), seed=completion.seed, revision=completion.revision, completions=whole
+        model=model_answer(completion.model),
+        seed=completion.seed,
+        revision=completion.revision,
+        completions=[_whole(pieces[index]) for index in sorted(pieces)],
     )
+
+
+def _whole(pieces: list[CompletedPiece]) -> CompletionText:
+    told, finish = [_told(piece) for piece in pieces], pieces[-1].finish_reason
+    assert finish is not None, "it stands on the last piece"
+    return CompletionText.model_construct(
+        index=pieces[0].index,
+        text="".join(piece.text for piece in pieces),
+        finish_reason=finish,
+        log_probabilities=None if told[0][0] is None else [one for likely, _ in told for one in likely or ()],
+        alternatives=[one for _, others in told for one in others or ()] or None,
+    )
+
+
+def _told(piece: CompletedPiece) -> tuple[list[float] | None, list[AlternativesAnswer] | None]:
+    if piece.log_probabilities is None or piece.top_tokens is None or piece.top_log_probabilities is None:
+        return None, None
+    others = alternatives_answer(piece.top_tokens.tolist(), piece.top_log_probabilities.tolist())
+    return piece.log_probabilities.tolist(), others
 
 
 def completion_event(piece: CompletedPiece, told: CompletionAbout | None) -> CompletionEvent:
     """The JSON of a piece."""
+    likely, others = _told(piece)
     return CompletionEvent.model_construct(
-        index=piece.index, text=piece.text, finish_reason=piece.finish_reason, completion=told
+        index=piece.index,
+        text=piece.text,
+        finish_reason=piece.finish_reason,
+        completion=told,
+        log_probabilities=likely,
+        alternatives=others,
     )
-
-
-def _model(model: ModelIdentity) -> ModelAnswer:
-    return ModelAnswer.model_construct(name=model.name, digest=model.digest, numerics_id=model.numerics_id)

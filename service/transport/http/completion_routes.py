@@ -1,19 +1,23 @@
-"""The path that completes a session's text: one JSON answer, or events as the text comes."""
+"""The paths that complete a text, a session's or a prompt: one JSON answer, or events as the text comes."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
-from starlette.types import Receive, Scope, Send
 
-from service.sessions.commands import Tenant
-from service.sessions.completions import Completion
+from service.sessions.commands import CompleteText, Tenant
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
-from service.transport.http.completion_models import CompleteBody, CompletionAnswer, completion_answer
+from service.transport.http.completion_models import (
+    CompleteBody,
+    CompletePromptBody,
+    CompletionAnswer,
+    completion_answer,
+)
 from service.transport.http.completion_stream import LAST_EVENT_ID, CompletionStream, Resumption
+from service.transport.http.deadlines import deadline_of
+from service.transport.http.leaving import CallerLeft, NoAnswer, while_connected
 from service.transport.http.sessions_routes import PROBLEMS, NoQuery, SessionPath
 from service.transport.http.strict_json import StrictJsonRoute
 
@@ -29,6 +33,16 @@ _EXAMPLES: dict[str, Any] = {
         "value": {"max_bytes": 200, "logit_bias": {"255": -100}},
     },
 }
+_PROMPT_EXAMPLES: dict[str, Any] = {
+    "prompt": {
+        "summary": "What would the model write?",
+        "value": {"prompt": "def main():\n    ", "max_bytes": 40, "stop": ["\n"]},
+    },
+    "how likely": {
+        "summary": "And how likely was every byte of it, and the two likeliest at its place?",
+        "value": {"prompt": "import os\nos.", "max_bytes": 8, "top": 2},
+    },
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": f"Everything at once, or with `Accept: {_EVENTS}` pieces as they come. An event's `id`, sent "
@@ -39,21 +53,26 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def completion_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
-    """The route over `sessions`."""
-    router = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS, route_class=StrictJsonRoute)
+    """The routes over `sessions`."""
+    router = APIRouter(prefix="/v1", responses=PROBLEMS, route_class=StrictJsonRoute)
 
     def tenant_of(request: Request) -> Tenant:
         return tenants.resolve(request.headers.get)
 
     caller: Any = Depends(tenant_of)
+    deadline: Any = Depends(deadline_of)
+    answers: dict[str, Any] = {
+        "response_model": CompletionAnswer,
+        "response_model_exclude_none": True,
+        "responses": _ANSWERS,
+    }
 
     @router.post(
-        "/{id}/complete",
+        "/sessions/{id}/complete",
         name="Complete",
         summary="Go on from the cursor, changing nothing",
-        response_model=CompletionAnswer,
-        response_model_exclude_none=True,
-        responses=_ANSWERS,
+        tags=["sessions"],
+        **answers,
     )
     async def complete(
         session: SessionPath,
@@ -62,43 +81,52 @@ def completion_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         request: Request,
         last_event_id: Annotated[str | None, Header(alias=LAST_EVENT_ID)] = None,
         tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
     ) -> CompletionAnswer | Response:
-        command = body.command(session)
-        if _EVENTS not in request.headers.get("accept", ""):
-            async with await sessions.complete(tenant, command) as completion:
-                return await _while_connected(request, completion)
-        resumption = None if last_event_id is None else Resumption.read(last_event_id)
-        if resumption is not None:
-            command = resumption.command(command)
-        completion = await sessions.complete(tenant, command)
-        try:
-            if resumption is not None:
-                resumption.check(completion)
-        except BaseException:
-            completion.close()
-            raise
-        return CompletionStream(completion, command.count, resumption, request.scope["state"]["request_id"])
+        return await _answered(sessions, request, tenant, body.command(session), last_event_id, deadline_s)
+
+    @router.post(
+        "/complete",
+        name="CompletePrompt",
+        summary="Go on from a text without a session",
+        tags=["texts"],
+        **answers,
+    )
+    async def complete_prompt(
+        body: Annotated[CompletePromptBody, Body(openapi_examples=_PROMPT_EXAMPLES)],
+        _: Annotated[NoQuery, Query()],
+        request: Request,
+        last_event_id: Annotated[str | None, Header(alias=LAST_EVENT_ID)] = None,
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
+    ) -> CompletionAnswer | Response:
+        return await _answered(sessions, request, tenant, body.prompt_command(), last_event_id, deadline_s)
 
     return router
 
 
-async def _while_connected(request: Request, completion: Completion) -> CompletionAnswer | Response:
-    """The answer; nothing, and an end to the work, if the caller does not wait for it."""
-    answering = asyncio.ensure_future(completion_answer(completion))
-    leaving = asyncio.ensure_future(_left(request))
+async def _answered(
+    sessions: Sessions,
+    request: Request,
+    tenant: Tenant,
+    command: CompleteText,
+    last_event_id: str | None,
+    deadline_s: float | None,
+) -> CompletionAnswer | Response:
+    if _EVENTS not in request.headers.get("accept", ""):
+        async with await sessions.complete(tenant, command, deadline_s=deadline_s) as completion:
+            try:
+                return await while_connected(request, completion_answer(completion))
+            except CallerLeft:
+                return NoAnswer()
+    resumption = None if last_event_id is None else Resumption.read(last_event_id)
+    if resumption is not None:
+        command = resumption.command(command)
+    completion = await sessions.complete(tenant, command, deadline_s=deadline_s)
     try:
-        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return answering.result() if answering.done() else _NoAnswer()
-    finally:
-        answering.cancel()
-        leaving.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass  # the rest of a body that was read already
-
-
-class _NoAnswer(Response):
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Nobody is there to be answered."""
+        if resumption is not None:
+            resumption.check(completion)
+    except BaseException:
+        completion.close()
+        raise
+    return CompletionStream(completion, command.count, resumption, request.scope["state"]["request_id"])

@@ -75,7 +75,7 @@ class CompletionStream(StreamingResponse):
             async for piece in self._completion:
                 index, skip = piece.index, self._told[piece.index] - skipped[piece.index]
                 skipped[index] += min(skip, len(piece.text))
-                new = CompletedPiece(index, piece.text[skip:], piece.finish_reason)
+                new = _behind(piece, skip)
                 if not new.text and new.finish_reason is None:
                     continue
                 told[index] += len(new.text)
@@ -88,3 +88,17 @@ class CompletionStream(StreamingResponse):
 
     def _id(self, told: list[int]) -> str:
         return f"{self._completion.seed}-{self._completion.revision or 0}-{'.'.join(map(str, told))}"
+
+
+def _behind(piece: CompletedPiece, characters: int) -> CompletedPiece:
+    """The piece without so many of its characters at the beginning."""
+    likely, tokens, others = piece.log_probabilities, piece.top_tokens, piece.top_log_probabilities
+    cut = len(piece.text[:characters].encode())
+    return CompletedPiece(
+        piece.index,
+        piece.text[characters:],
+        piece.finish_reason,
+        None if likely is None else likely[cut:],
+        None if tokens is None else tokens[cut:],
+        None if others is None else others[cut:],
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from service.engine.requests import FinishReason, SamplingSpec
 from service.sessions import between
-from service.sessions.commands import CompletedPiece, CompleteText, Prompt, ScoreText, Tenant
+from service.sessions.commands import CompletedPiece, CompleteText, Prompt, ScoreAhead, ScoreText, SessionId, Tenant
 from service.sessions.service import Sessions
 from service.transport.http.token_scores import TokenScores, joined
 
@@ -114,7 +114,9 @@ async def complete_between(
     )
     candidates = [candidate for several in made for candidate in several]
     weighed = between.weighed(suffix)
-    fitted = await asyncio.gather(*(_fit(sessions, tenant, prompt, one, suffix, weighed) for one in candidates))
+    fitted = await asyncio.gather(
+        *(_fit(sessions, tenant, command.source, prompt, one, suffix, weighed) for one in candidates)
+    )
     order = between.best_first([likelihood for likelihood, _ in fitted])
     return Fitted([fitted[index][1] for index in order[:wanted]], sum(one.tokens for one in candidates))
 
@@ -131,23 +133,28 @@ def _candidates(command: CompleteText) -> tuple[CompleteText, ...]:
 
 
 async def _fit(
-    sessions: Sessions, tenant: Tenant, prompt: Prompt, candidate: Continued, suffix: str, weighed: str
+    sessions: Sessions,
+    tenant: Tenant,
+    source: SessionId | Prompt,
+    prompt: Prompt,
+    candidate: Continued,
+    suffix: str,
+    weighed: str,
 ) -> tuple[float, Continued]:
     """How likely the suffix is after the candidate's best cut, and that cut."""
     ends = between.cuts(candidate.text, suffix)
-    left = prompt.data
-    scored = await asyncio.gather(
-        *(
-            sessions.score(
-                tenant,
-                ScoreText(
-                    Prompt(left + end.encode() + weighed.encode(), prompt.model), start=len(left) + len(end.encode())
-                ),
-            )
-            for end in ends
-        )
-    )
-    likelihoods = [float(one.log_probabilities.sum()) for one in scored]
+
+    async def likelihood(end: str) -> float:
+        appended, start = (end + weighed).encode(), len(end.encode())
+        if isinstance(source, Prompt):
+            left = prompt.data
+            command = ScoreText(Prompt(left + appended, prompt.model), start=len(left) + start)
+            scored = await sessions.score(tenant, command)
+        else:
+            scored = await sessions.score_ahead(tenant, ScoreAhead(source, appended, start))
+        return float(scored.log_probabilities.sum())
+
+    likelihoods = await asyncio.gather(*map(likelihood, ends))
     best = between.best_cut(likelihoods)
     if best == 0:
         return likelihoods[0], candidate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -36,10 +36,12 @@ class Intake:
         observer: RequestObserver,
         lifecycle: Lifecycle,
         max_request_bytes: int,
+        larger_requests: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """larger_requests: the bytes that bodies may have on a path, where those are more."""
         self._app, self._door, self._observer, self._lifecycle, self._clock = app, door, observer, lifecycle, clock
-        self._max_request_bytes = max_request_bytes
+        self._max_request_bytes, self._larger_requests = max_request_bytes, larger_requests or {}
         self._log = logging.getLogger("carousel.http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +54,7 @@ class Intake:
         began = self._clock()
         headers = Headers(scope=scope)
         id_ = request_id(headers.get)
-        scope.setdefault("state", {})["request_id"] = id_
+        scope.setdefault("state", {}).update(request_id=id_, began_s=began)
         answer = _Answer(send, id_)
         with self._lifecycle.in_flight(), answering(id_):
             try:
@@ -75,12 +77,13 @@ class Intake:
             await answer_to(error, path, id_)(scope, receive, answer.send)
             return
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self._max_request_bytes:
+        most = max(self._max_request_bytes, self._larger_requests.get(path, 0))
+        if length.isdecimal() and int(length[:20]) > most:
             await answer_to(HTTPException(_TOO_LARGE), path, id_)(scope, receive, answer.send)
             return
-        await self._app(scope, self._limited(receive), answer.send)
+        await self._app(scope, self._limited(receive, most), answer.send)
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, most: int) -> Receive:
         """For a body without a length: raises when it has grown too large."""
         taken = 0
 
@@ -88,7 +91,7 @@ class Intake:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._max_request_bytes:
+            if taken > most:
                 raise HTTPException(_TOO_LARGE)
             return message
 

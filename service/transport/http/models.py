@@ -8,28 +8,31 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from service.engine.requests import FinishReason, Stop, SuggestSpec
+from service.engine.requests import FinishReason, ModelIdentity, Stop, SuggestSpec
 from service.sessions.commands import (
     Accept,
     CreateSession,
     Delete,
     Edit,
     EditSession,
+    ForkSession,
     Insert,
     MoveCursor,
     Replace,
     SessionId,
     SessionView,
+    SetText,
     Suggestion,
     UndoTo,
     Units,
 )
+from service.sessions.records import SessionPage
 
 UnitsName = Literal["codepoint", "utf16", "utf8"]
 StopName = Literal["word", "line", "block", "none"]
 Count = Annotated[int, Field(ge=0)]
 
-_UNITS_DOC = "What offsets, counts and lengths count: code points, UTF-16 code units or bytes of UTF-8."
+UNITS_DOC = "What offsets, counts and lengths count: code points, UTF-16 code units or bytes of UTF-8."
 
 
 class Body(BaseModel):
@@ -69,7 +72,11 @@ class CreateBody(Body):
     id: str | None = Field(default=None, description="Choose one to make a retry safe; else the server makes one.")
     model: str | None = Field(default=None, description="The default model if left out.")
     suggest: SuggestBody | None = None
-    units: UnitsName = Field(default="codepoint", description=_UNITS_DOC)
+    units: UnitsName = Field(default="codepoint", description=UNITS_DOC)
+    store_text: bool = Field(
+        default=True,
+        description="False writes nothing of the session anywhere: it is in the process's memory, and lost with it.",
+    )
 
     def command(self) -> CreateSession:
         """The domain's request."""
@@ -79,6 +86,7 @@ class CreateBody(Body):
             model=self.model,
             suggest=None if self.suggest is None else self.suggest.spec(),
             units=Units(self.units),
+            store_text=self.store_text,
         )
 
 
@@ -149,7 +157,7 @@ class EditsBody(Body):
     edit_id: str | None = Field(default=None, description="Any unique string; with it, a retry is safe.")
     edits: list[EditBody]
     suggest: SuggestBody | None = None
-    units: UnitsName = Field(default="codepoint", description=_UNITS_DOC)
+    units: UnitsName = Field(default="codepoint", description=UNITS_DOC)
 
     def command(self, session: str) -> EditSession:
         """The domain's request."""
@@ -161,6 +169,44 @@ class EditsBody(Body):
             units=Units(self.units),
             suggest=None if self.suggest is None else self.suggest.spec(),
         )
+
+
+class TextBody(Body):
+    """The whole text of a session: the server finds what differs and replaces that, as one edit."""
+
+    revision: Count = Field(description="The revision that the text is based on.")
+    text: str
+    cursor: Count | None = Field(default=None, description="After what has changed if left out.")
+    edit_id: str | None = Field(default=None, description="Any unique string; with it, a retry is safe.")
+    suggest: SuggestBody | None = None
+    units: UnitsName = Field(default="codepoint", description=UNITS_DOC)
+
+    def command(self, session: str) -> SetText:
+        """The domain's request."""
+        return SetText(
+            session=SessionId(session),
+            revision=self.revision,
+            text=self.text,
+            cursor=self.cursor,
+            edit_id=self.edit_id,
+            units=Units(self.units),
+            suggest=None if self.suggest is None else self.suggest.spec(),
+        )
+
+
+class ForkBody(Body):
+    """A second session from this one; everything may be left out."""
+
+    id: str | None = Field(default=None, description="Choose one to make a retry safe; else the server makes one.")
+    revision: Count | None = Field(
+        default=None, description="An earlier revision, that can be undone to; the newest if left out."
+    )
+    units: UnitsName = Field(default="codepoint", description=UNITS_DOC)
+
+    def command(self, session: str) -> ForkSession:
+        """The domain's request."""
+        chosen = None if self.id is None else SessionId(self.id)
+        return ForkSession(SessionId(session), chosen, self.revision, Units(self.units))
 
 
 class ModelAnswer(BaseModel):
@@ -192,6 +238,9 @@ class SessionAnswer(BaseModel):
     finish_reason: FinishReason | SkipJsonSchema[None] = Field(
         default=None, description="Why there are no suggestions although they were asked for."
     )
+    stored: bool | SkipJsonSchema[None] = Field(
+        default=None, description="Whether it outlives the process; of a session that was begun or read."
+    )
     model: ModelAnswer
 
 
@@ -218,10 +267,44 @@ def session_answer(view: SessionView) -> SessionAnswer:
         text=view.text,
         suggestions=None if view.suggestions is None else suggestion_answers(view.suggestions),
         finish_reason=view.finish_reason,
-        model=ModelAnswer.model_construct(
-            name=view.model.name, digest=view.model.digest, numerics_id=view.model.numerics_id
-        ),
+        stored=view.stored,
+        model=model_answer(view.model),
     )
+
+
+def model_answer(model: ModelIdentity) -> ModelAnswer:
+    """The JSON of a model's identity."""
+    return ModelAnswer.model_construct(name=model.name, digest=model.digest, numerics_id=model.numerics_id)
+
+
+class SummaryAnswer(BaseModel):
+    """What a list tells of a session."""
+
+    id: str
+    revision: int
+    model: str
+    text_bytes: int = Field(description="Of UTF-8.")
+    written_s: int = Field(description="Its last write, seconds since 1970.")
+
+
+class ListAnswer(BaseModel):
+    """A part of the caller's sessions, by id."""
+
+    sessions: list[SummaryAnswer]
+    after: str | SkipJsonSchema[None] = Field(
+        default=None, description="Asks for the next part; left out if this is the last."
+    )
+
+
+def list_answer(page: SessionPage) -> ListAnswer:
+    """The JSON of a part of the list."""
+    sessions = [
+        SummaryAnswer.model_construct(
+            id=one.id, revision=one.revision, model=one.model, text_bytes=one.text_bytes, written_s=one.written_s
+        )
+        for one in page.sessions
+    ]
+    return ListAnswer.model_construct(sessions=sessions, after=page.after)
 
 
 class Problem(BaseModel):

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.sessions.commands import DeleteSession, GetSession, SessionId, Tenant, Units
+from service.sessions.commands import DeleteSession, GetSession, ListSessions, SessionId, Tenant, Units
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
-from service.transport.http.models import CreateBody, EditsBody, Problem, SessionAnswer, UnitsName, session_answer
+from service.transport.http.deadlines import deadline_of
+from service.transport.http.models import (
+    CreateBody,
+    EditsBody,
+    ListAnswer,
+    Problem,
+    SessionAnswer,
+    TextBody,
+    UnitsName,
+    list_answer,
+    session_answer,
+)
+from service.transport.http.session_examples import CREATE_EXAMPLES, EDIT_EXAMPLES, TEXT_EXAMPLES
 from service.transport.http.strict_json import StrictJsonRoute
 
 SessionPath = Annotated[str, Path(alias="id", description="The session's id.")]
@@ -29,55 +41,22 @@ class GetQuery(NoQuery):
     units: UnitsName = "codepoint"
 
 
+class ListQuery(NoQuery):
+    """Which part of the list."""
+
+    after: str | None = Field(default=None, description="The `after` of the part before; the first part if left out.")
+    limit: int = Field(default=ListSessions().limit, description="1 to 1000.")
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "NOT_FOUND: no such session or model, as far as the caller can know"},
     409: {"model": Problem, "description": "REVISION_CONFLICT: carries the current `revision`"},
     422: {"model": Problem, "description": "INVALID_ARGUMENT: names the `field`"},
     429: {"model": Problem, "description": "OVERLOADED: retry after `retry_after_s`"},
     503: {"model": Problem, "description": "UNAVAILABLE: retry after `retry_after_s`"},
+    504: {"model": Problem, "description": "DEADLINE: the time of `x-carousel-timeout-ms` was up"},
 }
 """How the session paths refuse, for their documentation."""
-
-_CREATE_EXAMPLES: dict[str, Any] = {
-    "suggest at once": {
-        "summary": "Start with a text and ask for suggestions",
-        "value": {"text": "import os\nfor root, dirs, files in os.", "suggest": {"count": 3}},
-    },
-    "empty": {"summary": "Start empty", "value": {}},
-    "own id": {"summary": "Choose the id, so that a retry is safe", "value": {"id": "tab-17", "text": "def main():"}},
-}
-_EDIT_EXAMPLES: dict[str, Any] = {
-    "type": {
-        "summary": "Type, and ask what comes next",
-        "value": {
-            "revision": 1,
-            "edit_id": "a1-1",
-            "edits": [{"insert": "walk("}],
-            "suggest": {"count": 3, "max_bytes": 48, "stop": "line"},
-        },
-    },
-    "block": {
-        "summary": "Ask for the rest of the block, but for no comment",
-        "value": {
-            "revision": 1,
-            "edits": [{"insert": "walk('.'):"}],
-            "suggest": {"count": 1, "max_bytes": 256, "stop": "block", "stop_strings": ["#"]},
-        },
-    },
-    "correct": {
-        "summary": "Delete two characters and type others, as one edit",
-        "value": {"revision": 2, "edits": [{"delete": 2}, {"insert": "f("}]},
-    },
-    "replace": {
-        "summary": "Replace a range, counted as an editor counts it",
-        "value": {"revision": 3, "units": "utf16", "edits": [{"replace": {"start": 7, "end": 9, "text": "sys"}}]},
-    },
-    "accept": {
-        "summary": "Take a suggestion",
-        "value": {"revision": 4, "edits": [{"accept": {"suggestion": "the id of a suggestion"}}]},
-    },
-    "undo": {"summary": "Go back to an earlier revision", "value": {"revision": 5, "edits": [{"undo_to": 2}]}},
-}
 
 
 def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
@@ -89,14 +68,21 @@ def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         return tenants.resolve(request.headers.get)
 
     caller: Any = Depends(tenant_of)
+    deadline: Any = Depends(deadline_of)
 
     @router.post("", name="CreateSession", status_code=201, summary="Start a session", **answers)
     async def create(
-        body: Annotated[CreateBody, Body(openapi_examples=_CREATE_EXAMPLES)],
+        body: Annotated[CreateBody, Body(openapi_examples=CREATE_EXAMPLES)],
         _: Annotated[NoQuery, Query()],
         tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
     ) -> SessionAnswer:
-        return session_answer(await sessions.create(tenant, body.command()))
+        return session_answer(await sessions.create(tenant, body.command(), deadline_s=deadline_s))
+
+    @router.get("", name="ListSessions", summary="List the caller's sessions", response_model_exclude_none=True)
+    async def page(query: Annotated[ListQuery, Query()], tenant: Tenant = caller) -> ListAnswer:
+        after = None if query.after is None else SessionId(query.after)
+        return list_answer(await sessions.page(tenant, ListSessions(after, query.limit)))
 
     @router.get("/{id}", name="GetSession", summary="Read a session", **answers)
     async def get(session: SessionPath, query: Annotated[GetQuery, Query()], tenant: Tenant = caller) -> SessionAnswer:
@@ -111,10 +97,21 @@ def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     @router.post("/{id}/edits", name="Edit", summary="Edit, all or none, and suggest", **answers)
     async def edit(
         session: SessionPath,
-        body: Annotated[EditsBody, Body(openapi_examples=_EDIT_EXAMPLES)],
+        body: Annotated[EditsBody, Body(openapi_examples=EDIT_EXAMPLES)],
         _: Annotated[NoQuery, Query()],
         tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
     ) -> SessionAnswer:
-        return session_answer(await sessions.edit(tenant, body.command(session)))
+        return session_answer(await sessions.edit(tenant, body.command(session), deadline_s=deadline_s))
+
+    @router.put("/{id}/text", name="SetText", summary="Set the whole text; what differs is one edit", **answers)
+    async def set_text(
+        session: SessionPath,
+        body: Annotated[TextBody, Body(openapi_examples=TEXT_EXAMPLES)],
+        _: Annotated[NoQuery, Query()],
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
+    ) -> SessionAnswer:
+        return session_answer(await sessions.set_text(tenant, body.command(session), deadline_s=deadline_s))
 
     return router

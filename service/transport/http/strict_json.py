@@ -12,8 +12,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from service.errors import InvalidArgument
+from service.transport.http.leaving import CallerLeft, NoAnswer, while_connected
 
 
 def read_json(text: str | bytes, name: str = "body") -> Any:
@@ -44,14 +46,24 @@ _READER = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 class StrictJsonRoute(APIRoute):
-    """A route whose body is read by `read_json`; for `APIRouter(route_class=...)`."""
+    """A route whose body is read by `read_json`, and whose work ends when its caller leaves.
+
+    For `APIRouter(route_class=...)`.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's handler, given a request of ours."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(_StrictRequest(request.scope, request.receive))
+            strict = _StrictRequest(request.scope, request.receive)
+            if request.method == "GET":
+                return await handler(strict)
+            try:
+                await strict.body()
+                return await while_connected(strict, handler(strict))
+            except (CallerLeft, ClientDisconnect):
+                return NoAnswer()
 
         return handle
 

@@ -54,19 +54,21 @@ class InferAnswer:
 class Inference:
     """One for the process, for both facades: sequences stand in one line, and are counted together.
 
-    clock: that of the engine.  clock_ns: for durations.  now_ns: the wall clock.
+    retention_s: how long a sequence lives after its last piece; None for ever.  clock: that of the engine.
+    clock_ns: for durations.  now_ns: the wall clock.
     """
 
     def __init__(
         self,
         sessions: Sessions,
         *,
+        retention_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._sessions, self._texts, self._turns = sessions, GrowingTexts(sessions), Turns()
-        self._clock, self._clock_ns = clock, clock_ns
+        self._retention_s, self._clock, self._clock_ns = retention_s, clock, clock_ns
         self._statistics = {model.name: ModelStatistics(model.name, now_ns) for model in sessions.models}
 
     @property
@@ -82,6 +84,10 @@ class Inference:
         if version not in ("", metadata.VERSION):
             raise unknown_model(name, version)
         return named
+
+    def config(self, name: str, version: str = "") -> metadata.Json:
+        """The model's configuration. Raises NotFound."""
+        return metadata.model_config(self.model(name, version), self._retention_s)
 
     def serves(self, name: str, version: str = "") -> bool:
         """Whether there is such a model, of such a version."""

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class LateInference:
-    """Asked for `here` on the event loop's thread alone."""
+    """Asked for `here` on the event loop's thread alone. retention_s: how long sessions are kept; None for ever."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, retention_s: float | None = None) -> None:
+        self._sessions, self._retention_s = sessions, retention_s
 
     @cached_property
     def here(self) -> Inference:
         """Made now if it was not before."""
         from service.transport.kserve.inference import Inference
 
-        return Inference(self._sessions)
+        return Inference(self._sessions, retention_s=self._retention_s)

@@ -87,8 +87,9 @@ def model_metadata(model: ModelIdentity) -> Json:
     }
 
 
-def model_config(model: ModelIdentity) -> Json:
-    """The configuration of a model, as the JSON of Triton's ModelConfig."""
+def model_config(model: ModelIdentity, retention_s: float | None) -> Json:
+    """The configuration of a model, as the JSON of Triton's ModelConfig; retention_s as for Inference."""
+    idle_us = _NEVER_US if retention_s is None else min(round(retention_s * 1e6), _NEVER_US)
     return {
         "name": model.name,
         "platform": SERVER,
@@ -97,7 +98,7 @@ def model_config(model: ModelIdentity) -> Json:
         "max_batch_size": MAX_BATCH,
         "input": [{**_config(tensor), "optional": True} for tensor in INPUTS],
         "output": [_config(tensor) for tensor in OUTPUTS],
-        "sequence_batching": {"oldest": {}, "max_sequence_idle_microseconds": _NEVER_US},
+        "sequence_batching": {"oldest": {}, "max_sequence_idle_microseconds": idle_us},
         "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
         "default_model_filename": "",
         "parameters": {name: {"string_value": value} for name, value in identity(model).items()},

@@ -177,3 +177,28 @@ def _in_sequence(text: bytes, *, start: bool = False) -> pb.ModelInferRequest:
     request.parameters["sequence_id"].int64_param = 5
     request.parameters["sequence_start"].bool_param = start
     return request
+
+
+async def test_a_sequence_goes_on_after_a_restart_even_inside_a_character(tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path / 'sessions.sqlite'}"
+    whole = "naïve é".encode()
+    answers = []
+    for cut in range(1, len(whole), 3):
+        async with running(store=store) as server, grpc.aio.insecure_channel(server.grpc) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            started = cut == 1
+            await stub.ModelInfer(_tokens(whole[max(cut - 3, 0) : cut], start=started, sequence=9))
+            answers.append((await stub.ModelInfer(_tokens(b"", sequence=9))).raw_output_contents[0])
+            at_once = await stub.ModelInfer(_tokens(whole[:cut]))
+            assert answers[-1] == at_once.raw_output_contents[0]
+    assert len(set(answers)) == len(answers)
+
+
+def _tokens(data: bytes, *, start: bool = False, sequence: int = 0) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name="fake")
+    tensor = request.inputs.add(name="TOKENS", datatype="INT64", shape=[1, len(data)])
+    tensor.contents.int64_contents.extend(data)
+    request.outputs.add(name="LOG_PROBABILITIES")
+    request.parameters["sequence_id"].int64_param = sequence
+    request.parameters["sequence_start"].bool_param = start
+    return request

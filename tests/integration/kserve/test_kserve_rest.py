@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.servers import Running
+from tests.integration.servers import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -164,6 +164,17 @@ async def test_the_index_takes_its_filter_and_nothing_else(client: httpx.AsyncCl
         assert [model["name"] for model in answer.json()] == ["fake"]
     assert said(await client.post("/v2/repository/index", content=b'{"ready": 3}')).startswith("ready: ")
     assert said(await client.post("/v2/repository/index", content=b'{"other": 3}')).startswith("other: ")
+
+
+async def test_the_configuration_says_how_long_a_sequence_may_idle(client: httpx.AsyncClient) -> None:
+    async def idle_us(at: httpx.AsyncClient) -> int:
+        config = (await at.get("/v2/models/fake/config")).json()
+        microseconds: int = config["sequence_batching"]["max_sequence_idle_microseconds"]
+        return microseconds
+
+    assert await idle_us(client) == 2**53 - 1
+    async with running(retention="1d") as server, httpx.AsyncClient(base_url=server.http) as other:
+        assert await idle_us(other) == 86_400_000_000
 
 
 async def test_load_and_unload_say_why_not(client: httpx.AsyncClient) -> None:

@@ -83,6 +83,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"n_probs": 17}, "n_probs"),
     ({"n_indent": -1}, "n_indent"),
     ({"repeat_penalty": 1.1, "repeat_last_n": 5}, "repeat_last_n"),
+    ({"repeat_penalty": 0.5}, "repeat_penalty"),
     ({"samplers": ["magic"]}, "samplers[0]"),
     ({"samplers": "q"}, "samplers"),
     ({"samplers": 5}, "samplers"),

@@ -75,9 +75,9 @@ def model_metadata(model: ModelIdentity) -> pb.ModelMetadataResponse:
     return ParseDict(metadata.model_metadata(model), pb.ModelMetadataResponse())
 
 
-def model_config(model: ModelIdentity) -> pb.ModelConfigResponse:
+def model_config(config: metadata.Json) -> pb.ModelConfigResponse:
     """A model's configuration."""
-    return ParseDict({"config": metadata.model_config(model)}, pb.ModelConfigResponse())
+    return ParseDict({"config": config}, pb.ModelConfigResponse())
 
 
 def model_statistics(statistics: Sequence[metadata.Json]) -> pb.ModelStatisticsResponse:

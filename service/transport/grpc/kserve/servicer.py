@@ -76,7 +76,7 @@ class InferenceMethods:
 
     async def model_config(self, request: pb.ModelConfigRequest, _: Call) -> pb.ModelConfigResponse:
         """A model's configuration."""
-        return messages.model_config(self._inference.model(request.name, request.version))
+        return messages.model_config(self._inference.config(request.name, request.version))
 
     async def model_statistics(self, request: pb.ModelStatisticsRequest, _: Call) -> pb.ModelStatisticsResponse:
         """Of one model, or of all."""

@@ -110,6 +110,8 @@ def _refuse_what_is_not_there(body: OptionsBody) -> None:
 def _sampling(body: OptionsBody, samplers: Sequence[str]) -> SamplingSpec:
     penalized, last_n = "penalties" in samplers, _given(body.repeat_last_n, PENALIZED_BYTES)
     repeat_penalty = _given(body.repeat_penalty, 1.0) if penalized and last_n else 1.0
+    if not 1 <= repeat_penalty <= 10:  # also what is no number
+        raise InvalidArgument("repeat_penalty", f"{repeat_penalty} is outside of 1..10; 1 is none")
     if repeat_penalty != 1.0 and last_n != PENALIZED_BYTES:
         raise InvalidArgument("repeat_last_n", f"{PENALIZED_BYTES} bytes are looked at by this server; or 0 for none")
     top_k = _given(body.top_k, 40) if "top_k" in samplers else 0

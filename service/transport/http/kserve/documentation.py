@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Depends, Query
 from pydantic import BaseModel
 
+from service.transport.http.sessions_routes import NoQuery
 from service.transport.kserve.metadata import INPUTS, MAX_BATCH, OUTPUTS
+
+
+async def _no_query(_: Annotated[NoQuery, Query()]) -> None:
+    """Nothing here takes a query; one that is given could have been meant."""
+
+
+NO_QUERY: Final = [Depends(_no_query)]
+"""For every router of `/v2`."""
 
 INFER_DESCRIPTION: Final = "\n".join(
     (

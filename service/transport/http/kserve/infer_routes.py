@@ -10,7 +10,13 @@ from service.sessions.commands import Tenant
 from service.transport.caller import TenantResolver
 from service.transport.http.kserve.bodies import InferAnswerBody, InferBody
 from service.transport.http.kserve.compression import compressed, decompressed, wanted_encoding
-from service.transport.http.kserve.documentation import ANSWER_EXAMPLE, INFER_DESCRIPTION, INFER_EXAMPLES, inlined
+from service.transport.http.kserve.documentation import (
+    ANSWER_EXAMPLE,
+    INFER_DESCRIPTION,
+    INFER_EXAMPLES,
+    NO_QUERY,
+    inlined,
+)
 from service.transport.http.kserve.errors import INFER_REFUSALS
 from service.transport.http.kserve.json_tensors import answer_body, read_request
 from service.transport.http.leaving import CallerLeft, NoAnswer, while_connected
@@ -47,7 +53,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 def infer_routes(inference: LateInference, tenants: TenantResolver, *, max_request_bytes: int) -> APIRouter:
     """The routes; of a model, and of a version of it."""
-    router = APIRouter(prefix="/v2", tags=["kserve"], responses=INFER_REFUSALS)
+    router = APIRouter(prefix="/v2", tags=["kserve"], responses=INFER_REFUSALS, dependencies=NO_QUERY)
 
     def tenant_of(request: Request) -> Tenant:
         return tenants.resolve(request.headers.get)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from service.transport.http.kserve.bodies import IndexBody, IndexedModel, ModelMetadata, Statistics, read_body
-from service.transport.http.kserve.documentation import optional_body
+from service.transport.http.kserve.documentation import NO_QUERY, optional_body
 from service.transport.http.kserve.errors import REFUSALS, KserveError
 from service.transport.kserve import metadata
 from service.transport.kserve.late import LateInference
@@ -15,63 +16,105 @@ from service.transport.kserve.refusals import MODEL_NOT_READY, Malformed, loadin
 from service.transport.lifecycle import Lifecycle
 
 _OFF: dict[int | str, dict[str, Any]] = {403: {"model": KserveError, "description": "PERMISSION_DENIED: always"}}
+_OF_VERSION = "The same of a version, of which there is `1`"
 
 
 def model_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
     """The routes; every one of a model stands there once more for a version of it."""
-    router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS)
+    router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS, dependencies=NO_QUERY)
+    router.include_router(_described(inference))
+    router.include_router(_ready_and_counted(inference, lifecycle))
+    router.include_router(_repository(inference))
+    return router
+
+
+def _described(inference: LateInference) -> APIRouter:
+    router = APIRouter()
+
+    def described(model: str, version: str) -> ModelMetadata:
+        return ModelMetadata.model_validate(metadata.model_metadata(inference.here.model(model, version)))
 
     @router.get("/models/stats", name="Statistics", summary="What was inferred since the start, by model")
-    async def all_statistics() -> Statistics:
+    async def all_statistics() -> Statistics:  # stands first, or `stats` would be a model
         return Statistics.model_construct(model_stats=inference.here.statistics())
 
     @router.get("/models/{model}", name="ModelMetadata", summary="A model's tensors")
-    @router.get("/models/{model}/versions/{version}", name="ModelVersionMetadata", summary="The same of a version")
-    async def model_metadata(model: str, version: str = "") -> ModelMetadata:
-        return ModelMetadata.model_validate(metadata.model_metadata(inference.here.model(model, version)))
+    async def of_model(model: str) -> ModelMetadata:
+        return described(model, "")
 
-    @router.get("/models/{model}/ready", name="ModelReady", summary="Whether a model takes requests")
-    @router.get("/models/{model}/versions/{version}/ready", name="ModelVersionReady", summary="The same of a version")
-    async def model_ready(model: str, version: str = "") -> Response:
-        if not (lifecycle.ready and inference.here.serves(model, version)):
-            raise Malformed("model", MODEL_NOT_READY)
-        return Response()
+    @router.get("/models/{model}/versions/{version}", name="ModelVersionMetadata", summary=_OF_VERSION)
+    async def of_version(model: str, version: str) -> ModelMetadata:
+        return described(model, version)
 
     @router.get("/models/{model}/config", name="ModelConfig", summary="A model's configuration, as Triton's")
-    @router.get("/models/{model}/versions/{version}/config", name="ModelVersionConfig", summary="The same of a version")
-    async def model_config(model: str, version: str = "") -> dict[str, Any]:
-        return metadata.model_config(inference.here.model(model, version))
+    async def config(model: str) -> dict[str, Any]:
+        return inference.here.config(model)
+
+    @router.get("/models/{model}/versions/{version}/config", name="ModelVersionConfig", summary=_OF_VERSION)
+    async def version_config(model: str, version: str) -> dict[str, Any]:
+        return inference.here.config(model, version)
+
+    return router
+
+
+def _ready_and_counted(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
+    router = APIRouter()
+
+    def is_ready(model: str, version: str) -> Response:
+        if not (lifecycle.ready and inference.here.serves(model, version)):
+            raise Malformed("model", MODEL_NOT_READY)
+        return PlainTextResponse()
+
+    @router.get(
+        "/models/{model}/ready",
+        name="ModelReady",
+        summary="Whether a model takes requests",
+        response_class=Response,
+    )
+    async def ready(model: str) -> Response:
+        return is_ready(model, "")
+
+    @router.get(
+        "/models/{model}/versions/{version}/ready",
+        name="ModelVersionReady",
+        summary=_OF_VERSION,
+        response_class=Response,
+    )
+    async def version_ready(model: str, version: str) -> Response:
+        return is_ready(model, version)
 
     @router.get("/models/{model}/stats", name="ModelStatistics", summary="What was inferred with a model")
-    @router.get("/models/{model}/versions/{version}/stats", name="ModelVersionStatistics", summary="With a version")
-    async def model_statistics(model: str, version: str = "") -> Statistics:
+    async def statistics(model: str) -> Statistics:
+        return Statistics.model_construct(model_stats=inference.here.statistics(model))
+
+    @router.get("/models/{model}/versions/{version}/stats", name="ModelVersionStatistics", summary=_OF_VERSION)
+    async def version_statistics(model: str, version: str) -> Statistics:
         return Statistics.model_construct(model_stats=inference.here.statistics(model, version))
 
+    return router
+
+
+def _repository(inference: LateInference) -> APIRouter:
+    router = APIRouter(prefix="/repository")
+    off: dict[str, Any] = {"responses": _OFF, "response_class": Response}
+
     @router.post(
-        "/repository/index",
+        "/index",
         name="RepositoryIndex",
         summary="The models of this server",
         openapi_extra=optional_body(IndexBody, {"ready": True}),
     )
-    async def repository_index(request: Request) -> list[IndexedModel]:
+    async def index(request: Request) -> list[IndexedModel]:
         if body := await request.body():
             read_body(IndexBody, body)  # all of them are ready once the server answers
         return [IndexedModel(**model) for model in metadata.repository_index(inference.here.models)]
 
-    @router.post(
-        "/repository/models/{model}/load",
-        name="RepositoryModelLoad",
-        summary="Refused: models are chosen when the server starts",
-        responses=_OFF,
-    )
+    @router.post("/models/{model}/load", name="RepositoryModelLoad", summary="Refused: a start chooses models", **off)
     async def load(model: str) -> Response:
         raise loading_is_off()
 
     @router.post(
-        "/repository/models/{model}/unload",
-        name="RepositoryModelUnload",
-        summary="Refused: models are chosen when the server starts",
-        responses=_OFF,
+        "/models/{model}/unload", name="RepositoryModelUnload", summary="Refused: a start chooses models", **off
     )
     async def unload(model: str) -> Response:
         raise loading_is_off()

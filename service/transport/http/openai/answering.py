@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from service.engine.requests import FinishReason
+from service.errors import InvalidArgument
 from service.sessions import between
 from service.sessions.commands import CompleteText, Prompt, ScoreText, SessionId, Tenant
 from service.sessions.service import Sessions
@@ -76,7 +77,7 @@ class Answering:
 
     async def _of_prompt(self, place: int) -> list[Choice]:
         asked, prompt = self.asked, self.asked.prompts[place]
-        echoed = await self._echoed(prompt)
+        echoed = await self._echoed(place)
         if asked.max_tokens == 0:
             if echoed is None or echoed.logprobs is None:
                 await self._read(prompt)
@@ -116,7 +117,7 @@ class Answering:
 
     async def _pieces_of(self, place: int) -> AsyncGenerator[Choice, None]:
         asked, prompt = self.asked, self.asked.prompts[place]
-        echoed = await self._echoed(prompt)
+        echoed = await self._echoed(place)
         told: dict[int, int] = {}  # characters of each completion so far
         async with await self.sessions.complete(self.tenant, self._command(place, asked.n)) as completion:
             async for piece in completion:
@@ -148,13 +149,20 @@ class Answering:
             top=asked.logprobs,
         )
 
-    async def _echoed(self, prompt: PromptText) -> _Echoed | None:
+    async def _echoed(self, place: int) -> _Echoed | None:
         if not self.asked.echo:
             return None
+        prompt = self.asked.prompts[place]
         if self.asked.logprobs is None:
             return _Echoed(prompt.text)
         command = ScoreText(Prompt(prompt.data, self.asked.model), top=self.asked.logprobs)
-        scored = await self.sessions.score(self.tenant, command)
+        try:
+            scored = await self.sessions.score(self.tenant, command)
+        except InvalidArgument as error:
+            if error.field != "start":
+                raise
+            fault = f"{prompt.tokens} tokens are too many to be scored at once: send less of it, or fewer logprobs"
+            raise InvalidArgument(field_of(place, len(self.asked.prompts)), fault) from error
         scores = TokenScores(scored.log_probabilities, scored.top_tokens, scored.top_log_probabilities)
         return _Echoed(prompt.text, logprobs_of_prompt(prompt, scores))
 

@@ -55,12 +55,12 @@ def error_body(refusal: Refusal) -> ErrorAnswer:
     kind, code = _SAID[refusal.code]
     if refusal.kind is not None:
         code = f"{refusal.kind}_not_found"
-    param = refusal.field
+    param, message = refusal.field, refusal.message
     if refusal.kind is not None:
         param = "model" if refusal.kind == "model" else "x-carousel-session"
-    elif param is not None:
-        param = _PARAMS.get(param, param)
-    return ErrorAnswer(error=ErrorBody(message=refusal.message, type=kind, param=param, code=code))
+    elif param in _PARAMS:
+        param, message = _PARAMS[param], message.replace(f"{param}: ", f"{_PARAMS[param]}: ", 1)
+    return ErrorAnswer(error=ErrorBody(message=message, type=kind, param=param, code=code))
 
 
 def openai_error(refusal: Refusal, request_id: str) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from service.errors import InvalidArgument, NotFound, RevisionConflict
+from service.errors import Fenced, InvalidArgument, NotFound, RevisionConflict
 from service.sessions.commands import CreateSession, GetSession, SessionId, SessionView, SetText, Tenant
 from service.sessions.service import Sessions
 
@@ -37,12 +37,12 @@ async def pin(sessions: Sessions, tenant: Tenant, session: SessionId, text: str,
     """Make `text` the text of the session, which begins if there is none; the cursor is at its end.
 
     Raises InvalidArgument (`x-carousel-session`, `model`, or what the text's size is refused for), NotFound for an
-    unknown model, RevisionConflict if others keep on writing to it, Unavailable.
+    unknown model, RevisionConflict or Fenced if others keep on writing to it, Unavailable.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             view = await _set(sessions, tenant, session, text, model)
-        except RevisionConflict:
+        except (RevisionConflict, Fenced):
             if attempt == _ATTEMPTS:
                 raise
         else:

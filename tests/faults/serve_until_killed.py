@@ -1,0 +1,52 @@
+"""`carousel serve` in every respect, but that it may kill itself between a commit and its acknowledgement.
+
+Run as `python -m tests.faults.serve_until_killed FLAG=VALUE ...`; at the Nth list of answers of its store, with
+`die_after=N`, the process ends as by `kill -9`: what they would have acknowledged is written, and nobody is told.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from service import bootstrap
+from service.engine.fake_model import FakeModel
+from service.loading import begin_loading
+from service.sessions.stores.sqlite import SqliteStore
+from service.settings import load_settings
+from service.storing import Opening
+from service.telemetry.logs import configure_logs
+from tests.integration.servers import IDENTITY, ON_FREE_PORTS
+
+
+def main() -> None:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    die_after = int(given.pop("die_after", "0"))
+    if die_after:
+        _die_at(die_after)
+    settings = load_settings({**ON_FREE_PORTS, "log_format": "json", **given})
+    opening = Opening(settings.storing())
+    if "model" in given:
+        bootstrap.serve(settings, begin_loading(settings.models_to_load()), opening)
+    else:
+        configure_logs(settings.log_level, settings.log_format)
+        bootstrap.run(settings, [(FakeModel(), IDENTITY)], opening)
+
+
+def _die_at(number: int) -> None:
+    answered = SqliteStore._answered
+    left = [number]
+
+    def answer(store: SqliteStore, answers: Any) -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        answered(store, answers)
+
+    SqliteStore._answered = answer  # type: ignore[method-assign, assignment]  # the moment that no caller can reach
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.texts import held_out_text
-from service.engine.engine import Delivery, Engine, EngineConfig
+from service.engine.engine import Engine, EngineConfig
 from service.engine.requests import (
     Advance,
     AdvanceResult,
@@ -52,21 +52,21 @@ _WISHES: dict[str, SuggestSpec | CompleteSpec] = {
     "complete": CompleteSpec(1024),
 }
 _PHASES = (
-    ("take what arrived", "", "_admit"),
-    ("go on with tasks", "", "_go_on"),
+    ("take what arrived", "_tasks", "begin"),
+    ("go on with tasks", "_tasks", "go_on"),
     ("plan the batch", "_scheduler", "plan"),
-    ("make room", "", "_reserve"),
+    ("make room", "_tasks", "reserve"),
     ("gather states", "_tree", "gather"),
     ("run the model", "_model", "step"),
     ("run the model", "_model", "follow"),
-    ("launch", "", "_run_batches"),
+    ("launch", "", "_run"),
     ("collect", "", "_collect"),
     ("nodes of steps", "_tree", "add_near"),
     ("nodes of ways", "_tree", "add_ways"),
     ("nodes at ends", "_tree", "add_ends"),
     ("states into rows", "_tree", "_store"),
-    ("grant wishes", "", "_grant"),
-    ("answer", "", "_hand_over"),
+    ("grant wishes", "_tasks", "grant"),
+    ("answer", "_tasks", "hand_over"),
 )
 
 
@@ -130,7 +130,7 @@ class Profile:
         self._ready: list[Writer] = []
         self.told_bytes = 0
         config = EngineConfig(TreeConfig(budget_bytes=_BUDGET_BYTES), max_wait_s=60.0)
-        self.engine = Engine(model, config, deliver=_deliver, clock=time.monotonic)
+        self.engine = Engine(model, config, clock=time.monotonic)
         text = held_out_text(_PATHS * _TEXT_BYTES).encode()
         parts = [text[start : start + _TEXT_BYTES] for start in range(0, len(text), _TEXT_BYTES)]
         self.writers = [
@@ -189,11 +189,6 @@ class Profile:
 
 def _nothing(result: object) -> None:
     """Nobody waits for a movement."""
-
-
-def _deliver(delivery: Delivery) -> None:
-    for answer, result in delivery:
-        answer(result)
 
 
 def bare_rate(model: OnnxStepModel, steps: int) -> float:

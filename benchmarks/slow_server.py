@@ -17,6 +17,7 @@ from service.engine.fake_model import FakeModel
 from service.engine.ports import States, StepResult
 from service.engine.requests import ModelIdentity
 from service.settings import load_settings
+from service.storing import Opening
 from service.telemetry.logs import configure_logs
 
 _PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -38,9 +39,13 @@ class SlowModel(FakeModel):
 def main() -> None:
     """Serve until a signal comes."""
     flags = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    settings = load_settings({**_PORTS, "log_format": "json", "log_level": "warning", **flags})
+    settings = load_settings({**_PORTS, "store": "memory:", "log_format": "json", "log_level": "warning", **flags})
     configure_logs("info", "json")
-    bootstrap.run(settings, [(SlowModel(float(sys.argv[1]) / 1e3), ModelIdentity("slow", "0" * 64, "slow"))])
+    bootstrap.run(
+        settings,
+        [(SlowModel(float(sys.argv[1]) / 1e3), ModelIdentity("slow", "0" * 64, "slow"))],
+        Opening(settings.storing()),
+    )
 
 
 if __name__ == "__main__":

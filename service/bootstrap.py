@@ -163,8 +163,7 @@ class Server:
             engines = Engines(self._models, self._capacity, self._engine_observers.__getitem__)
         except BudgetTooSmall as error:
             raise StartFailed(f"--state-budget: {error}") from error
-        # In a thread, because the engines' last answers need this loop to run.
-        self._closing.push_async_callback(asyncio.to_thread, engines.stop, grace_s=self._grace_s)
+        self._closing.push_async_callback(engines.stop, grace_s=self._grace_s)
         return engines
 
     def _open_sessions(self, engines: Engines) -> Sessions:

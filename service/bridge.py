@@ -1,7 +1,7 @@
-"""The bridge between threads: the engine's answers become futures of the event loop, one wake-up per tick.
+"""The bridge between the event loop and an engine: the loop turns it, and its answers become futures.
 
-Waking an event loop from another thread costs a system call and the interpreter lock, so the answers of a whole tick
-cross together.
+A turn of the loop takes in all that has arrived; then the engine is turned once for all of it. A batch that runs on a
+thread of its own wakes the loop when it is through.
 """
 
 from __future__ import annotations
@@ -12,27 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from service.engine.engine import Delivery, Engine, Ticket
+from service.engine.engine import Engine
 from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
+from service.engine.tasks import Ticket
 from service.errors import CarouselError
 
 Result = TypeVar("Result", AdvanceResult, Scored)
-
-
-class LoopDelivery:
-    """What the engine calls with the answers of a tick, on the engine thread; they are run on the loop's thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def __call__(self, delivery: Delivery) -> None:
-        """Hand a tick's answers over; returns at once. The loop must be running until the engine has stopped."""
-        self._loop.call_soon_threadsafe(_run, delivery)
-
-
-def _run(delivery: Delivery) -> None:
-    for answer, result in delivery:
-        answer(result)
 
 
 class EngineSuggester:
@@ -41,8 +26,10 @@ class EngineSuggester:
     def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
         self._engine, self._identity, self._loop = engine, identity, loop
         self._waiting = 0
-        self._waking = False
-        engine.on_message = self._wake_soon
+        self._turning_soon = False
+        self._idle: asyncio.Future[None] | None = None
+        engine.on_work = self._turn_soon
+        engine.on_run = self._run_beside
 
     @property
     def identity(self) -> ModelIdentity:
@@ -73,17 +60,6 @@ class EngineSuggester:
         future.add_done_callback(partial(self._ended, ticket))
         return future
 
-    def score(self, request: Score) -> asyncio.Future[Scored]:
-        """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
-
-        Cancelling the future stops the work.
-        """
-        future: asyncio.Future[Scored] = self._loop.create_future()
-        ticket = self._engine.submit(request, partial(self._settle, future))
-        self._waiting += 1
-        future.add_done_callback(partial(self._ended, ticket))
-        return future
-
     def complete(self, requests: Sequence[Complete]) -> PieceStream:
         """Queue the requests at once. Raises Overloaded if the engine is full: none runs then."""
         stream = PieceStream(self._engine, self._loop)
@@ -96,18 +72,40 @@ class EngineSuggester:
             raise
         return stream
 
-    def _wake_soon(self) -> None:
-        """Wake the engine once for all that arrives in this turn of the loop.
+    def score(self, request: Score) -> asyncio.Future[Scored]:
+        """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
 
-        A thread that wakes up wants the interpreter lock: woken by each of many keystrokes, it would hold up the rest.
+        Cancelling the future stops the work.
         """
-        if not self._waking:
-            self._waking = True
-            self._loop.call_soon(self._wake)
+        future: asyncio.Future[Scored] = self._loop.create_future()
+        ticket = self._engine.submit(request, partial(self._settle, future))
+        self._waiting += 1
+        future.add_done_callback(partial(self._ended, ticket))
+        return future
 
-    def _wake(self) -> None:
-        self._waking = False
-        self._engine.wake()
+    async def idle(self) -> None:
+        """Return when every request has been answered. Awaited once, at the end."""
+        if not self._engine.idle:
+            self._idle = self._loop.create_future()
+            await self._idle
+
+    def _turn_soon(self) -> None:
+        """Turn the engine once for all that arrives in this turn of the loop."""
+        if not self._turning_soon:
+            self._turning_soon = True
+            self._loop.call_soon(self._turn)
+
+    def _run_beside(self) -> None:
+        """On the runner's thread."""
+        self._loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        self._turning_soon = False
+        self._engine.tick()
+        if self._engine.wants_tick:
+            self._turn_soon()
+        elif self._idle is not None and self._engine.idle and not self._idle.done():
+            self._idle.set_result(None)
 
     def _ended(self, ticket: Ticket, future: asyncio.Future[Result]) -> None:
         if future.cancelled():

@@ -8,42 +8,14 @@ its rows, which is nearly a straight line (a base cost and a cost per row), and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from service.engine.line import Line
 
-_MEMORY_TICKS = 64.0  # older ticks count for less than a third
 _MEMORY_REQUESTS = 32.0
 _PATIENCE = 4.0  # times what a request takes alone: where that is long, company is no reason to send anybody away
-_LEAST_SPREAD = 1.0  # rows squared; below it all ticks were alike and tell nothing about the cost of a row
-
-
-@dataclass(slots=True)
-class _Line:
-    """Seconds of a tick over its rows: least squares, the past forgotten exponentially."""
-
-    weight: float = 0.0
-    mean_rows: float = 0.0
-    mean_seconds: float = 0.0
-    spread: float = 0.0  # variance of the rows
-    together: float = 0.0  # covariance of rows and seconds
-
-    def add(self, rows: int, seconds: float) -> None:
-        self.weight = min(self.weight + 1.0, _MEMORY_TICKS)
-        share = 1.0 / self.weight
-        rows_off, seconds_off = rows - self.mean_rows, seconds - self.mean_seconds
-        self.mean_rows += share * rows_off
-        self.mean_seconds += share * seconds_off
-        self.spread = (1.0 - share) * (self.spread + share * rows_off * rows_off)
-        self.together = (1.0 - share) * (self.together + share * rows_off * seconds_off)
-
-    def at(self, rows: float) -> float:
-        """Seconds of a tick of so many rows; never less for more rows."""
-        slope = max(self.together / self.spread, 0.0) if self.spread > _LEAST_SPREAD else 0.0
-        # Not below what the cost of a row alone makes: a line through a cloud may meet the axis under zero.
-        return max(self.mean_seconds + slope * (rows - self.mean_rows), slope * rows)
 
 
 class Admission:
-    """Foresees how long requests would wait. Fed on the engine thread; `most` may be read from any thread.
+    """Foresees how long requests would wait. Used on the engine's thread.
 
     max_rows: rows of a full batch.  max_wait_s: what a request for suggestions may take, wherever that can be had.
     max_waiting: how many there may be at most, however fast the model is.
@@ -51,7 +23,7 @@ class Admission:
 
     def __init__(self, *, max_rows: int, max_wait_s: float, max_waiting: int) -> None:
         self._max_rows, self._max_wait_s, self._max_waiting = max_rows, max_wait_s, max_waiting
-        self._line = _Line()
+        self._line = Line()
         self._rows_per_request = 0.0
         self._requests = 0.0
         self.most = max_waiting

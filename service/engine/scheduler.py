@@ -94,17 +94,14 @@ class Scheduler:
         """A scope has no paths any more."""
         self._served.pop(scope, None)
 
-    def plan(self, tasks: Iterable[Task], *, share: int = 1) -> list[Batch]:
+    def plan(self, tasks: Iterable[Task], *, most: int | None = None) -> list[Batch]:
         """Take what is missing, in order, up to the limits, of those tasks that no running batch works for.
 
-        The same expansion for several tasks is one row. With a `share` above 1, leave rows for so many batches that are
-        to run one after the other, if there are enough of them to fill two.
+        The same expansion for several tasks is one row. `most` are the rows of a batch if not even the limit.
         """
-        under_way = [task for task in tasks if task.missing]
-        waiting = [task for task in under_way if not task.in_batch]
+        waiting = [task for task in tasks if task.missing and not task.in_batch]
         waiting.sort(key=self._order)
-        few = max(self.limits.max_rows // 4, 1)
-        most = -(-len(under_way) // share) if len(under_way) >= share * few else self.limits.max_rows
+        most = self.limits.max_rows if most is None else min(most, self.limits.max_rows)
         batches: dict[Kind, Batch] = {}
         rows: dict[tuple[Node, bytes, Kind], tuple[Batch, int]] = {}
         for task in waiting:
@@ -155,7 +152,7 @@ class Scheduler:
         if batch.kind.is_chunk:
             alike = not batch.rows or len(tokens) == len(batch.tokens[0])
             return alike and batch.rows < self.limits.max_chunk_rows
-        return batch.rows < min(self.limits.max_rows, most)
+        return batch.rows < most
 
     def _steps(self, batch: Batch) -> int:
         """How many tokens its rows are fed: of ways as many as half of the rows have a use for."""

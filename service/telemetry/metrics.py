@@ -111,7 +111,7 @@ class Metrics:
 
 
 class EngineMetrics:
-    """The observer of one model's engine: called on the engine thread, never raises, costs microseconds a tick."""
+    """The observer of one model's engine: called on the thread of the event loop, never raises, costs microseconds a tick."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._steps = metrics.step_duration.labels(model)

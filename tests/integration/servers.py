@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
+_SLOW_S = 0.002
+"""Of a gated model's step: the engine runs what is quicker on the event loop's own thread, which must stay free."""
+
+
 class GatedModel(FakeModel):
     """A FakeModel that waits at its gate before every step, so that a test can hold the engine still.
 
@@ -96,6 +101,7 @@ class GatedModel(FakeModel):
         if self._closed_after is not None and len(self.calls) == self._closed_after:
             self.gate.clear()
             self._closed_after = None
+        time.sleep(_SLOW_S)
         if not self.gate.is_set():
             self.waiting.set()
             if not self.gate.wait(timeout=30):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine.engine import Delivery, Engine, EngineConfig
+from service.engine.engine import Engine, EngineConfig
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Stop, SuggestSpec
+from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Score, Stop, SuggestSpec
 from service.engine.retention import Retention
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
@@ -36,7 +36,7 @@ from service.sessions.commands import (
     UndoTo,
     Units,
 )
-from service.sessions.ports import Pieces
+from service.sessions.ports import Pieces, Scoring
 from service.sessions.service import Sessions
 from service.sessions.stores.memory import MemoryStore
 from tests.unit.runtime.test_onnx_model import write_model
@@ -49,7 +49,7 @@ class Turned:
     """An engine without a thread: whoever awaits an answer turns its loop until the answer is there."""
 
     def __init__(self, model: StepModel, config: EngineConfig) -> None:
-        self.engine = Engine(model, config, deliver=self._deliver, clock=time.monotonic)
+        self.engine = Engine(model, config, clock=time.monotonic)
         self.identity = ModelIdentity("turned", "0" * 64, "0" * 16)
         self.open_path = self.engine.open_path
         self.close_path = self.engine.close_path
@@ -62,10 +62,8 @@ class Turned:
     def complete(self, requests: Sequence[Complete]) -> Pieces:
         raise AssertionError("nothing is completed here")
 
-    @staticmethod
-    def _deliver(delivery: Delivery) -> None:
-        for answer, result in delivery:
-            answer(result)
+    def score(self, request: Score) -> Scoring:
+        raise AssertionError("nothing is scored here")
 
 
 class Answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.engine.engine import Delivery, Engine, EngineConfig
+from service.engine.engine import Engine, EngineConfig
 from service.engine.fake_model import FakeModel
+from service.engine.launching import Ran, RunBeside, Runner
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.ports import States, StepResult
 from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId, Stop, SuggestSpec
 from service.engine.retention import Retention
-from service.engine.running import Result, RunBeside, Runner
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
 from service.errors import CarouselError, Overloaded, Unavailable
@@ -43,16 +44,11 @@ class Bench:
         self.engine = Engine(
             self.model,
             self.config,
-            deliver=self.deliver,
             clock=lambda: self.now_s,
             observer=self.observer,
             runner=self.runner,
         )
         self.numbers = 0
-
-    def deliver(self, delivery: Delivery) -> None:
-        for answer, result in delivery:
-            answer(result)
 
     def ask(self, request: Advance) -> int:
         """Submit; returns the number under which the answer will be found."""
@@ -70,11 +66,18 @@ class Bench:
         return answer
 
     def run(self, ticks: int = 2000) -> None:
-        """Turn the loop until everything is answered."""
+        """Turn the loop until everything is answered; waits for batches that run beside."""
+        batch_ran = threading.Event()
+        self.engine.on_run = batch_ran.set
         for _ in range(ticks):
             self.engine.tick()
             if len(self.answers) == self.numbers:
                 return
+            if isinstance(self.runner, LateRunner):
+                self.runner.run()
+            elif not self.engine.wants_tick:
+                assert batch_ran.wait(10), "whoever waits, waits for a batch"
+            batch_ran.clear()
         raise AssertionError(f"{self.numbers - len(self.answers)} requests were never answered")
 
     def result(self, number: int) -> AdvanceResult:
@@ -84,24 +87,22 @@ class Bench:
 
 
 class LateRunner:
-    """Runs nothing before its result is asked for, as late as a thread could."""
+    """Runs a batch when it is told to, as late as a thread could, and says that it took a second."""
 
-    def start(self, work: Callable[[], Result]) -> Future[Result]:
-        return LateFuture(work)
+    def __init__(self) -> None:
+        self.started: list[tuple[Callable[[], Ran], Future[Ran]]] = []
+
+    def start(self, work: Callable[[], Ran]) -> Future[Ran]:
+        self.started.append((work, Future()))
+        return self.started[-1][1]
+
+    def run(self) -> None:
+        started, self.started = self.started, []
+        for work, future in started:
+            future.set_result(work()._replace(seconds=1.0))
 
     def close(self) -> None:
         pass
-
-
-class LateFuture(Future[Result]):
-    """Done when somebody asks."""
-
-    def __init__(self, work: Callable[[], Result]) -> None:
-        super().__init__()
-        self._work = work
-
-    def result(self, timeout: float | None = None) -> Result:
-        return self._work()
 
 
 def budget(rows: int) -> TreeConfig:
@@ -331,7 +332,7 @@ def test_a_full_engine_refuses_with_a_retry_delay_and_loses_nothing() -> None:
 
 def test_suggestions_that_would_come_too_late_are_refused_before_any_movement_is() -> None:
     clock = Stopwatch()
-    engine = Engine(TimedModel(clock, seconds_per_row=0.01), EngineConfig(), deliver=answer_all, clock=clock)
+    engine = Engine(TimedModel(clock, seconds_per_row=0.01), EngineConfig(), clock=clock)
     paths = [engine.open_path(f"tenant {number}") for number in range(200)]
     ask = SuggestSpec(1, 8, Stop.NONE)
     for crowd in (paths[:1], paths[1:4], paths[4:20]):  # it learns what a request costs: about 0.08 s
@@ -401,11 +402,6 @@ class TimedModel(FakeModel):
         return super().step(tokens, states, all_probabilities=all_probabilities)
 
 
-def answer_all(delivery: Delivery) -> None:
-    for answer, result in delivery:
-        answer(result)
-
-
 class BrokenModel(FakeModel):
     """Refuses every batch that feeds the letter z."""
 
@@ -439,16 +435,30 @@ def test_more_sessions_than_states_all_get_right_answers() -> None:
             assert bench.result(number).continuations == alone(text, SPEC).continuations
 
 
-def test_the_engine_thread_serves_and_stops() -> None:
-    model = FakeModel()
-    done: list[object] = []
-    engine = Engine(model, EngineConfig(), deliver=lambda d: done.extend(r for _, r in d), clock=lambda: 0.0)
-    engine.start()
-    engine.submit(Advance(engine.open_path("a"), b"abc", suggest=SPEC), lambda result: None)
-    engine.stop()
-    assert [r.continuations for r in done if isinstance(r, AdvanceResult)] == [alone(b"abc", SPEC).continuations]
+def test_a_closed_engine_takes_nothing_more_and_finishes_what_it_has() -> None:
+    bench = Bench(FakeModel())
+    asked = bench.ask(Advance(bench.engine.open_path("a"), b"abc", suggest=SPEC))
+    bench.engine.close()
     with pytest.raises(Unavailable):
-        engine.submit(Advance(PathId(1), b""), lambda result: None)
+        bench.engine.submit(Advance(PathId(1), b""), lambda result: None)
+    bench.run()
+    assert bench.result(asked).continuations == alone(b"abc", SPEC).continuations
+    assert bench.engine.idle
+
+
+def test_whoever_is_abandoned_is_told_so_and_a_batch_that_still_runs_harms_nobody() -> None:
+    runner = LateRunner()
+    bench = Bench(FakeModel(), EngineConfig(batch=BatchLimits(max_way=4)), runner=runner)
+    texts = [bytes((32 + row,)) for row in range(64)]
+    spec = SuggestSpec(1, 12, Stop.NONE)
+    asked = [bench.ask(Advance(bench.engine.open_path(f"{row}"), text, suggest=spec)) for row, text in enumerate(texts)]
+    bench.engine.tick()
+    assert runner.started and not bench.engine.wants_tick
+    bench.engine.abandon()
+    assert all(isinstance(bench.answers[number], Unavailable) for number in asked)
+    runner.run()
+    bench.engine.tick()
+    assert bench.engine.idle
 
 
 def test_batches_that_run_beside_the_engine_give_the_same_and_one_is_kept_while_another_runs() -> None:
@@ -467,18 +477,33 @@ def test_batches_that_run_beside_the_engine_give_the_same_and_one_is_kept_while_
 
 
 def test_a_cancelled_request_costs_no_step_after_the_batches_that_run() -> None:
+    """A crowd, so that batches are sent off; everybody is cancelled while the first two run."""
+    runner = LateRunner()
+    bench = Bench(FakeModel(), EngineConfig(batch=BatchLimits(max_way=4)), runner=runner)
     spec = SuggestSpec(1, 48, Stop.NONE)
-    bench = Bench(FakeModel(), EngineConfig(batch=BatchLimits(max_way=4)), runner=LateRunner())
-    path = bench.engine.open_path("a")
-    number = bench.ask(Advance(path, b"ab", suggest=spec))
+    paths = [bench.engine.open_path(f"{row}") for row in range(64)]
+    for row, path in enumerate(paths):
+        bench.ask(Advance(path, bytes((32 + row,))))
+    bench.run()
+    tickets, numbers = [], []
+    for row, path in enumerate(paths):
+        numbers.append(bench.ask(Advance(path, bytes((32 + row,)), 1, spec)))
+        tickets.append(bench.tickets)
     for _ in range(3):
         bench.engine.tick()
-    bench.engine.cancel(bench.tickets)
+        runner.run()
     bench.engine.tick()
-    assert bench.result(number).finish is FinishReason.SUPERSEDED
+    assert runner.started
+    for ticket in tickets:
+        bench.engine.cancel(ticket)
+    bench.engine.tick()
+    ends = [bench.result(number).finish for number in numbers]
+    assert ends.count(FinishReason.SUPERSEDED) >= 32  # the model expects some texts to end where they are
+    runner.run()
     before = bench.model.steps
     for _ in range(5):
         bench.engine.tick()
+        runner.run()
     assert bench.model.steps == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.engine import Delivery, Engine, EngineConfig
+from service.engine.engine import Engine, EngineConfig
 from service.engine.fake_model import FakeModel
+from service.engine.launching import RunBeside, Runner
 from service.engine.ports import States
 from service.engine.requests import (
     Advance,
@@ -25,7 +27,6 @@ from service.engine.requests import (
     SuggestSpec,
 )
 from service.engine.retention import Retention
-from service.engine.running import RunBeside, Runner
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
 from service.errors import CarouselError, DeadlineExceeded, Unavailable
@@ -44,13 +45,7 @@ class Bench:
     answers: dict[int, list[object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(
-            self.model, self.config, deliver=self.deliver, clock=lambda: self.now_s, runner=self.runner
-        )
-
-    def deliver(self, delivery: Delivery) -> None:
-        for answer, result in delivery:
-            answer(result)
+        self.engine = Engine(self.model, self.config, clock=lambda: self.now_s, runner=self.runner)
 
     def path(self, scope: str = "a") -> PathId:
         return self.engine.open_path(scope)
@@ -62,10 +57,15 @@ class Bench:
         return ticket
 
     def run(self) -> None:
+        batch_ran = threading.Event()
+        self.engine.on_run = batch_ran.set
         for _ in range(2_000):
             if all(answers and not _goes_on(answers[-1]) for answers in self.answers.values()):
                 return
             self.engine.tick()
+            if not self.engine.wants_tick and not self.engine.idle:
+                assert batch_ran.wait(10), "whoever waits, waits for a batch"
+            batch_ran.clear()
         raise AssertionError("a request never ended")
 
     def scored(self, ticket: int) -> Scored:

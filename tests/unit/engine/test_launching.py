@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.fake_model import FakeModel
+from service.engine.launching import FEW_ROWS, Ran, RunBeside, RunHere, drop, keep, launch, rows_wanted
 from service.engine.ports import LIKELIEST
-from service.engine.running import FEW_ROWS, Result, RunBeside, RunHere, drop, keep, launch, rows_wanted
 from service.engine.scheduler import Batch, Kind
 from service.engine.state_tree import Node, StateTree, TreeConfig
 
@@ -41,10 +41,10 @@ def test_a_kept_way_is_what_single_steps_give(rows: int, steps: int, data: st.Da
     ahead = [data.draw(st.integers(0, 8)) for _ in roots]
     batch = Batch(kind, list(roots), [bytes((97 + row % 3,)) for row in range(rows)], ahead, [[]] * rows, steps=steps)
     before = tree.held
-    running = launch(model, tree, batch, RunHere(), 0.0)
+    running = launch(model, tree, batch, RunHere(), lambda: 0.0)
     wanted = rows_wanted(running)
     tree.reserve(wanted)
-    kept = keep(tree, running, running.result.result())
+    kept = keep(tree, running, running.ran.result().result)
     assert tree.held - before == wanted
     tree.check()
     for row, (node, followed) in enumerate(zip(kept.nodes, kept.followed, strict=True)):
@@ -57,11 +57,11 @@ def test_a_kept_way_is_what_single_steps_give(rows: int, steps: int, data: st.Da
 def test_what_was_made_meanwhile_is_taken_and_not_made_twice() -> None:
     model, tree, roots = grown(2)
     batches = [Batch(Kind.WAY, list(roots), [b"a", b"b"], [2, 2], [[], []], steps=3) for _ in range(2)]
-    first, second = (launch(model, tree, batch, RunHere(), 0.0) for batch in batches)
+    first, second = (launch(model, tree, batch, RunHere(), lambda: 0.0) for batch in batches)
     tree.reserve(12)
-    nodes = keep(tree, first, first.result.result()).nodes
+    nodes = keep(tree, first, first.ran.result().result).nodes
     held = tree.held
-    assert keep(tree, second, second.result.result()).nodes == nodes
+    assert keep(tree, second, second.ran.result().result).nodes == nodes
     assert tree.held == held
     tree.check()
 
@@ -69,7 +69,7 @@ def test_what_was_made_meanwhile_is_taken_and_not_made_twice() -> None:
 def test_parents_of_a_running_batch_cannot_be_dropped_and_those_of_a_dropped_one_can() -> None:
     model, tree, roots = grown(1)
     batch = Batch(Kind.STEP, list(roots), [b"a"], [0], [[]])
-    running = launch(model, tree, batch, RunHere(), 0.0)
+    running = launch(model, tree, batch, RunHere(), lambda: 0.0)
     with pytest.raises(Exception, match="are in use"):
         tree.reserve(tree.capacity)
     drop(tree, running)
@@ -77,7 +77,7 @@ def test_parents_of_a_running_batch_cannot_be_dropped_and_those_of_a_dropped_one
     assert tree.held == 0
 
 
-def failing() -> Result:
+def failing() -> Ran:
     raise ValueError("refused")
 
 
@@ -87,7 +87,8 @@ def test_a_runner_hands_errors_to_who_asks_for_the_result(make: Callable[[], Run
     future = runner.start(failing)
     with pytest.raises(ValueError, match="refused"):
         future.result(timeout=10)
-    runner.close()
+    if isinstance(runner, RunBeside):
+        runner.close()
 
 
 def test_following_to_the_end_only_is_following_and_leaving_the_rest() -> None:

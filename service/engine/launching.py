@@ -1,20 +1,23 @@
 """Batches on their way through the model: gathered from the tree, run, and kept in the tree.
 
-The tree belongs to the engine thread; a runner sees only arrays that were made for it. So one batch can run while the
-engine keeps what the one before it gave.
+A runner sees only arrays that were made for it, nothing of the tree. So one batch can run while the engine keeps what
+the one before it gave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.ports import LIKELIEST, FollowResult, ReadResult, StepModel, StepResult
+from service.engine.ports import LIKELIEST, FollowResult, ReadResult, States, StepModel, StepResult
 from service.engine.reading import Reading
 from service.engine.scheduler import Batch, Kind
 from service.engine.state_tree import Node, Nodes, StateTree
@@ -25,45 +28,66 @@ FEW_ROWS = 16
 Result = StepResult | FollowResult | ReadResult
 
 
+class Ran(NamedTuple):
+    """What the model gave, and for how many seconds it ran."""
+
+    result: Result
+    seconds: float
+
+
 class Runner(Protocol):
     """Calls the model, one batch after another."""
 
-    def start(self, work: Callable[[], Result]) -> Future[Result]:
+    def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Begin; the future has what `work` returns or raises."""
-
-    def close(self) -> None:
-        """End; nothing is started afterwards."""
 
 
 class RunHere:
     """Runs a batch on the caller's thread, before it returns."""
 
-    def start(self, work: Callable[[], Result]) -> Future[Result]:
+    def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Run it; the future is done."""
-        future: Future[Result] = Future()
-        try:
-            future.set_result(work())
-        except Exception as error:  # noqa: BLE001 -- it belongs to whoever asks for the result
-            future.set_exception(error)
+        future: Future[Ran] = Future()
+        _run(work, future)
         return future
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class RunBeside:
-    """Runs batches on a thread of its own: the model releases the interpreter lock, so the caller goes on."""
+    """Runs batches on a thread of its own: the model releases the interpreter lock, so the caller goes on.
+
+    Not an executor of the standard library: that waits for its threads when the process ends, and a model that hangs
+    would keep it from ending.
+    """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="carousel-model")
+        self._waiting: SimpleQueue[tuple[Callable[[], Ran], Future[Ran]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run_all, name="carousel-model", daemon=True)
+        self._thread.start()
 
-    def start(self, work: Callable[[], Result]) -> Future[Result]:
+    def start(self, work: Callable[[], Ran]) -> Future[Ran]:
         """Queue it behind those that were started before."""
-        return self._pool.submit(work)
+        future: Future[Ran] = Future()
+        self._waiting.put((work, future))
+        return future
 
-    def close(self) -> None:
-        """Wait for what runs, and end the thread."""
-        self._pool.shutdown()
+    def close(self, *, wait_s: float = 10.0) -> None:
+        """End after what was started, and wait for that. Called once, last."""
+        self._waiting.put(None)
+        self._thread.join(wait_s)
+
+    def _run_all(self) -> None:
+        while (one := self._waiting.get()) is not None:
+            _run(*one)
+            del one  # a batch is let go before the next one comes
+
+
+def _run(work: Callable[[], Ran], future: Future[Ran]) -> None:
+    try:
+        ran = work()
+    except Exception as error:  # noqa: BLE001 -- it belongs to whoever asks for the result
+        future.set_exception(error)
+    else:
+        future.set_result(ran)
 
 
 @dataclass(slots=True)
@@ -72,7 +96,7 @@ class Running:
 
     batch: Batch
     parents: Nodes
-    result: Future[Result]
+    ran: Future[Ran]
     launched_s: float
 
 
@@ -89,24 +113,32 @@ class Kept:
     readings: list[Reading] | None = None
 
 
-def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, now_s: float) -> Running:
-    """Gather a batch's states and hand it to the runner."""
+def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, clock: Callable[[], float]) -> Running:
+    """Gather a batch's states and hand it to the runner. `clock` gives seconds, on any thread."""
+    launched_s = clock()
     parents = np.array(batch.parents, np.int32)
     for node in batch.parents:
         tree.pin(node)
-    states = tree.gather(parents)
+    work = _work(model, batch, tree.gather(parents))
+
+    def timed() -> Ran:
+        began_s = clock()
+        return Ran(work(), clock() - began_s)
+
+    return Running(batch, parents, runner.start(timed), launched_s)
+
+
+def _work(model: StepModel, batch: Batch, states: States) -> Callable[[], Result]:
+    """The call of the model that runs the batch."""
     given = np.frombuffer(b"".join(batch.tokens), np.uint8).reshape(batch.rows, -1).T
     if batch.kind is Kind.READ:
-        read = np.ascontiguousarray(given, np.int64)
-        return Running(batch, parents, runner.start(lambda: model.read(read, states)), now_s)
+        return partial(model.read, np.ascontiguousarray(given, np.int64), states)
     if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK or batch.steps == 1:
         tokens = np.ascontiguousarray(given, np.int64)
-        whole = batch.whole
-        return Running(batch, parents, runner.start(lambda: model.step(tokens, states, all_probabilities=whole)), now_s)
+        return partial(model.step, tokens, states, all_probabilities=batch.whole)
     way = np.full((batch.steps, batch.rows), LIKELIEST, np.int64)
     way[0] = given[0]
-    ends_only = _keeps_ends(batch)
-    return Running(batch, parents, runner.start(lambda: model.follow(way, states, ends_only=ends_only)), now_s)
+    return partial(model.follow, way, states, ends_only=_keeps_ends(batch))
 
 
 def rows_wanted(running: Running) -> int:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 _SWITCH_INTERVAL_S = 0.0005
 # Shorter while libraries are imported beside the first keystrokes: these hand the lock over some dozen times each.
 _STARTING_SWITCH_INTERVAL_S = 0.00005
+# A crowd of requests holds some thousands; to look through them at every 700th new one takes 6 % of a keystroke.
+_YOUNG_OBJECTS = 10_000
 _HEAD_START_S = 0.1  # for the warm-up, before imports take turns with it at the interpreter
 
 
@@ -256,6 +258,7 @@ async def _run(server: Server, identities: Sequence[ModelIdentity], storing: Sto
     addresses = await server.start()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.freeze()  # without a look at it first: that would hold everybody up for as long as dozens of keystrokes
+    gc.set_threshold(_YOUNG_OBJECTS)
     gc.enable()
     log = logging.getLogger("carousel")
     if banner:

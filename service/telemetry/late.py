@@ -19,22 +19,22 @@ T = TypeVar("T")
 
 
 class Late(Generic[T]):
-    """Passes calls on to an observer once there is one, in order. Any thread."""
+    """Passes calls on to `observer` once there is one, in order. Any thread."""
 
     def __init__(self) -> None:
-        self._observer: T | None = None
+        self.observer: T | None = None
         self._kept: list[Callable[[T], None]] = []
         self._lock = Lock()
 
     def tell(self, call: Callable[[T], None]) -> None:
         """Make the call now, or when there is an observer."""
-        if self._observer is None:
+        if self.observer is None:
             with self._lock:
-                if self._observer is None:
+                if self.observer is None:
                     if len(self._kept) < MOST_KEPT:
                         self._kept.append(call)
                     return
-        call(self._observer)
+        call(self.observer)
 
     def open(self, observer: T) -> None:
         """Here it is: told at once what was kept, and directly from now on."""
@@ -42,7 +42,7 @@ class Late(Generic[T]):
             for call in self._kept:
                 call(observer)
             self._kept.clear()
-            self._observer = observer
+            self.observer = observer
 
 
 class LateEngineObserver(Late[EngineObserver]):
@@ -74,7 +74,10 @@ class LateRequestObserver(Late[RequestObserver]):
 
     def request(self, facade: Facade, operation: str, code: str, seconds: float) -> None:
         """As RequestObserver."""
-        self.tell(lambda to: to.request(facade, operation, code, seconds))
+        if self.observer is not None:  # every keystroke passes here
+            self.observer.request(facade, operation, code, seconds)
+        else:
+            self.tell(lambda to: to.request(facade, operation, code, seconds))
 
 
 class LateStoreObserver(Late[StoreObserver]):
@@ -82,4 +85,7 @@ class LateStoreObserver(Late[StoreObserver]):
 
     def stored(self, operation: str, seconds: float) -> None:
         """As StoreObserver."""
-        self.tell(lambda to: to.stored(operation, seconds))
+        if self.observer is not None:  # every keystroke passes here
+            self.observer.stored(operation, seconds)
+        else:
+            self.tell(lambda to: to.stored(operation, seconds))

@@ -111,7 +111,7 @@ class Metrics:
 
 
 class EngineMetrics:
-    """The observer of one model's engine: called on the thread of the event loop, never raises, costs microseconds a tick."""
+    """The observer of one model's engine: called on its thread, never raises, costs microseconds a tick."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._steps = metrics.step_duration.labels(model)
@@ -173,7 +173,11 @@ class StoreMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._children: dict[str, Histogram] = {}
 
     def stored(self, operation: str, seconds: float) -> None:
         """Time one operation."""
-        self._metrics.store_duration.labels(operation).observe(seconds)
+        child = self._children.get(operation)
+        if child is None:
+            child = self._children[operation] = self._metrics.store_duration.labels(operation)
+        child.observe(seconds)

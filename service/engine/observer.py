@@ -8,7 +8,7 @@ Lookup = Literal["held", "computed"]
 
 
 class EngineObserver(Protocol):
-    """Called on the engine thread; must be quick and must not raise."""
+    """Called on the thread that turns the engine; must be quick and must not raise."""
 
     def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
         """One batch was run: its rows, the tokens fed in it, its duration, and the requests in the engine."""

@@ -11,7 +11,7 @@ from service.engine.task import Path
 
 
 class Paths:
-    """All open paths. A path has no node before its first movement. Owned by the engine thread."""
+    """All open paths. A path has no node before its first movement. Owned by the engine."""
 
     def __init__(self, tree: StateTree) -> None:
         self._tree = tree

@@ -1,4 +1,4 @@
-"""What may be asked of the engine and what it answers: frozen values that cross to the engine thread and back."""
+"""What may be asked of the engine and what it answers: frozen values all."""
 
 from __future__ import annotations
 

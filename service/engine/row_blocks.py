@@ -22,7 +22,7 @@ _DONT_NEED = 4  # madvise(2), Linux
 
 
 class RowBlocks:
-    """The blocks that one tree owns. Owned by the engine thread."""
+    """The blocks that one tree owns. Owned by its engine."""
 
     def __init__(self, rows: int, row_bytes: int, share: Share) -> None:
         self._rows, self._row_bytes, self._share = rows, row_bytes, share

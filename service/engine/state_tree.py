@@ -8,7 +8,7 @@ An edge is `near` (one token longer than its parent) or `far` (the nodes between
 them). Near children are found by token in a short list, far ones by the 128-bit key of their whole prefix in one hash
 index. Dropping a node hands its children to its parent, as far children.
 
-Owned by the engine thread alone.
+Owned by one engine alone.
 """
 
 from __future__ import annotations

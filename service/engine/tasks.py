@@ -34,7 +34,7 @@ _SUGGESTED_PATHS = 64
 
 
 class Tasks:
-    """The requests of one engine. Owns the paths' places in the tree; used on the engine's thread alone."""
+    """The requests of one engine. Owns the paths' places in the tree."""
 
     def __init__(
         self,

@@ -13,11 +13,18 @@ from typing import Final
 CANDIDATES: Final = 4
 """How many are made where a request does not say."""
 
+_MOST_CANDIDATES: Final = 16
+
 DRAWN_AT: Final = 0.8
 """The temperature of the other candidates where a request wants the likeliest bytes: there is but one of that."""
 
 _WEIGHED_BYTES: Final = 64  # of what comes after; every byte is a step, and the first ones tell the most
 _MOST_CUTS: Final = 8  # of one candidate, each of which is weighed
+
+
+def candidates_for(wanted: int) -> int:
+    """How many to make where `wanted` of them are told: twice as many, because some come to the same text."""
+    return max(CANDIDATES, min(2 * wanted, _MOST_CANDIDATES))
 
 
 def weighed(suffix: str) -> str:
@@ -53,6 +60,8 @@ def best_cut(likelihoods: Sequence[float]) -> int:
     return max(range(len(likelihoods)), key=likelihoods.__getitem__)
 
 
-def best_first(likelihoods: Sequence[float]) -> list[int]:
-    """The candidates in the order of their likelihoods; of equals in their own order."""
-    return sorted(range(len(likelihoods)), key=lambda index: -likelihoods[index])
+def best_first(likelihoods: Sequence[float], texts: Sequence[str]) -> list[int]:
+    """The candidates in the order of their likelihoods, of equals in their own; those that say the same again last."""
+    order = sorted(range(len(likelihoods)), key=lambda index: -likelihoods[index])
+    best = {texts[index]: index for index in reversed(order)}
+    return sorted(order, key=lambda index: best[texts[index]] != index)

@@ -89,7 +89,16 @@ async def test_llama_vscode_is_answered_as_it_reads_it(client: httpx.AsyncClient
     assert len(body["content"].encode()) == body["tokens_predicted"] == body["timings"]["predicted_n"]
 
 
-@pytest.mark.parametrize("name", ["vim_warm_up", "vscode_warm_up", "vscode_first_release"])
+async def test_llama_vscodes_several_completions_are_a_list_of_distinct_texts(client: httpx.AsyncClient) -> None:
+    asked = recorded("vscode_parallel")
+    answers = await ask(client, "/infill", **asked)
+    assert [one["index"] for one in answers] == [0, 1, 2]
+    assert len({one["content"] for one in answers}) == 3
+    assert all(set(one) == ALL for one in answers)
+    assert isinstance(await ask(client, "/infill", **{**asked, "n_cmpl": 1}), dict)
+
+
+@pytest.mark.parametrize("name", ["vim_warm_up", "vim_first_release_warm_up", "vscode_warm_up", "vscode_first_release"])
 async def test_warming_up_answers_and_makes_the_next_request_cheap(name: str) -> None:
     model = FakeModel()
     async with running(model) as server, httpx.AsyncClient(base_url=server.http) as client:

@@ -249,7 +249,7 @@ async def test_a_whole_session_fits_into_an_import(caller: Caller) -> None:
 async def test_sessions_are_listed_a_part_at_a_time() -> None:
     async with running() as server:
         for facade in ("rest", "grpc"):
-            async with calling(facade, server) as caller:  # type: ignore[arg-type]  # one of both
+            async with calling(facade, server) as caller:
                 for name in ("b", "a", "c"):
                     await caller.create(id=name, text="é")
                 first = await ask(caller, "ListSessions", limit=2)

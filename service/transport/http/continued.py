@@ -117,7 +117,7 @@ async def complete_between(
     fitted = await asyncio.gather(
         *(_fit(sessions, tenant, command.source, prompt, one, suffix, weighed) for one in candidates)
     )
-    order = between.best_first([likelihood for likelihood, _ in fitted])
+    order = between.best_first([likelihood for likelihood, _ in fitted], [one.text for _, one in fitted])
     return Fitted([fitted[index][1] for index in order[:wanted]], sum(one.tokens for one in candidates))
 
 

@@ -37,4 +37,12 @@ def test_what_is_weighed_is_a_beginning_of_whole_characters(suffix: str) -> None
 
 def test_of_equals_the_first_is_best() -> None:
     assert between.best_cut([-2.0, -1.0, -1.0]) == 1
-    assert between.best_first([-2.0, -1.0, -2.0]) == [1, 0, 2]
+    assert between.best_first([-2.0, -1.0, -2.0], ["a", "b", "c"]) == [1, 0, 2]
+
+
+def test_what_says_the_same_again_comes_last() -> None:
+    assert between.best_first([-3.0, -1.0, -2.0, -4.0], ["a", "b", "b", "c"]) == [1, 0, 3, 2]
+
+
+def test_more_candidates_are_made_than_are_told() -> None:
+    assert [between.candidates_for(wanted) for wanted in (1, 2, 3, 8, 16)] == [4, 4, 6, 16, 16]

@@ -76,7 +76,7 @@ class Answering:
         ends = self._ends()
         if not self._fits:
             return await complete_whole(self.sessions, self.tenant, self._command(reading), cut=ends)
-        command = self._command(reading, candidates=max(options.count, between.CANDIDATES))
+        command = self._command(reading, candidates=between.candidates_for(options.count))
         source = Prompt(reading.text, options.model)
         fitted = await complete_between(
             self.sessions, self.tenant, command, source, self.suffix, wanted=options.count, cut=ends

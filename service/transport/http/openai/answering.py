@@ -95,7 +95,7 @@ class Answering:
     async def _completions(self, place: int) -> list[Continued]:
         asked = self.asked
         if asked.suffix is not None:
-            count = asked.best_of if asked.most_candidates else max(asked.n, between.CANDIDATES)
+            count = asked.best_of if asked.most_candidates else between.candidates_for(asked.n)
             fitted = await complete_between(
                 self.sessions,
                 self.tenant,

@@ -71,7 +71,11 @@ class Opening:
         return ValkeyStore(config.url, password=config.password, acknowledge=config.acknowledge, keeping=self._keeping)
 
     def _beside_unstored(self, store: Store) -> Store:
-        return UnstoredApart(store, most_unstored=max(self._config.max_sessions // 2, 1))
+        return UnstoredApart(
+            store,
+            most_unstored=max(self._config.max_sessions // 2, 1),
+            keeping=Keeping(retention_s=self._config.retention_s),
+        )
 
 
 def max_awake(config: StoreConfig) -> int:
@@ -100,11 +104,11 @@ def where_text_is_kept(config: StoreConfig) -> str:
         case "memory":
             return "Typed text is kept in memory only: nothing is written, and it is gone when the server ends."
         case "sqlite" | "valkey":
-            return f"Typed text is kept in {config.described}{_how_long(config)}. {to_keep_none}"
+            return f"Typed text is kept in {config.described}\n{_how_long(config)}.\n{to_keep_none}"
     assert_never(config.kind)
 
 
 def _how_long(config: StoreConfig) -> str:
     if config.retention_s is None:
-        return " until it is deleted (--retention 30d: until so long after the last edit)"
-    return f" until {config.retention_s:g} s after the last edit"
+        return "until it is deleted; with --retention 30d, at most so long after its last edit"
+    return f"until it is deleted, at most {config.retention_s:g} seconds after its last edit"

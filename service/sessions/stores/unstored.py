@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.errors import Overloaded
 from service.sessions.commands import SessionId, Tenant
+from service.sessions.keeping import Keeping
 from service.sessions.ports import Store
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession, StoredSummary, Swept
 from service.sessions.stores.memory import MemoryStore
@@ -14,13 +15,14 @@ _RETRY_AFTER_S = 1.0
 class UnstoredApart:
     """A `Store` that keeps who wishes it in this process's memory alone, and all others in `lasting`.
 
-    Only this process knows of the former: they are lost with it, no other replica serves them, and no list or retention
-    of the lasting store counts them. At most `most_unstored` are kept, so that there are others who can be parked.
+    Only this process knows of the former: they are lost with it, no other replica serves or lists them. At most
+    `most_unstored` are kept, so that there are others who can be parked.
     """
 
-    def __init__(self, lasting: Store, *, most_unstored: int) -> None:
+    def __init__(self, lasting: Store, *, most_unstored: int, keeping: Keeping | None = None) -> None:
+        """keeping: of the former; the latter have their own."""
         self._lasting, self._most_unstored = lasting, most_unstored
-        self._passing = MemoryStore()
+        self._passing = MemoryStore(keeping)
 
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
@@ -71,7 +73,8 @@ class UnstoredApart:
 
     async def sweep(self, limit: int) -> Swept:
         """As `Store.sweep`."""
-        return await self._lasting.sweep(limit)
+        passing, lasting = await self._passing.sweep(limit), await self._lasting.sweep(limit)
+        return Swept(passing.keys + lasting.keys, more=passing.more or lasting.more)
 
     async def close(self) -> None:
         """As `Store.close`."""

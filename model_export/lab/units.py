@@ -2,8 +2,8 @@
 
 A property labels every position: a count so far, or whether the position lies inside a string. Every unit of every
 signal is asked how well it alone tells the property on sequences that it was not fitted to (cross-validation by
-sequence). The same is asked with the labels rotated along the positions, which keeps their rhythm but tears them from
-what was read: the best of all units then is what chance gives.
+sequence). The same is asked with the labels rotated, along all positions and again within each sequence, which keeps
+their rhythm but tears them from what was read: the best of all units then is what chance gives.
 """
 
 from __future__ import annotations
@@ -76,14 +76,29 @@ def rank_units(seen: Observed, label: NDArray[np.generic], *, seed: int = 0) -> 
     values = np.concatenate([seen.signals[key] for key in keys], axis=1).astype(np.float64)
     score = _balanced_accuracy if label.dtype == np.bool_ else _explained
     scores = score(values, label, folds)
-    shifts = generator.integers(len(label) // 10 + 1, max(len(label) - len(label) // 10, 2), ROTATIONS)
-    control = max(float(score(values, np.roll(label, shift), folds).max()) for shift in shifts)
+    rotated = (_rotated(label, seen.sequence, generator) for _ in range(ROTATIONS))
+    control = max(float(score(values, one, folds).max()) for one in rotated)
     order = np.argsort(-scores, kind="stable")
     return [Ranked(places[n], float(scores[n]), control) for n in order]
 
 
+def _rotated(
+    label: NDArray[np.generic], sequence: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.generic]:
+    """The labels moved along: all of them by one length, then each sequence's by one of its own.
+
+    The first alone would leave labels in place that depend on the place in sequences of one length, the second alone
+    those that are the same all through a sequence.
+    """
+    tenth = len(label) // 10
+    moved = np.roll(label, int(generator.integers(tenth + 1, max(len(label) - tenth, tenth + 2))))
+    starts = np.flatnonzero(np.diff(sequence, prepend=sequence[0] - 1))
+    parts = [np.roll(part, int(generator.integers(len(part)))) for part in np.split(moved, starts[1:])]
+    return np.concatenate(parts)
+
+
 def beyond(
-    seen: Observed, label: NDArray[np.floating], known: NDArray[np.number]
+    seen: Observed, label: NDArray[np.number], known: NDArray[np.number]
 ) -> tuple[Observed, NDArray[np.float64]]:
     """Signals and label less what a straight line from something known tells of them, such as the place in a sentence.
 
@@ -91,7 +106,7 @@ def beyond(
     """
     line = np.stack([np.ones(len(known)), known.astype(np.float64)], axis=1)
 
-    def rest(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def rest(values: NDArray[np.number]) -> NDArray[np.float64]:
         wide = values.astype(np.float64)
         return np.asarray(wide - line @ np.linalg.lstsq(line, wide, rcond=None)[0])
 

@@ -1,4 +1,4 @@
-"""The lab's tools: units are found where they were planted, what is held is lost, sequences and words are as they say."""
+"""The lab's tools: units are found where they were planted, what is held is lost, sequences are as they say."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": f"Everything at once, or with `Accept: {_EVENTS}` pieces as they come. An event's `id`, sent "
         "back as `Last-Event-ID` with the same body, goes on behind it; an event `error` carries a problem.",
-        "content": {_EVENTS: {"schema": {"type": "string"}, "example": 'data: {"index": 0, "text": "walk("}\n\n'}},
+        "content": {_EVENTS: {"example": 'data: {"index": 0, "text": "walk("}\n\n'}},
     }
 }
 

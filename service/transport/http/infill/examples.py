@@ -60,7 +60,6 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Everything at once, or with `stream` one event a piece; the last has `stop: true`.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
                 "example": 'data: {"index": 0, "content": "walk(", "tokens": [119, 97, 108, 107, 40], "stop": false, '
                 '"id_slot": 0, "tokens_predicted": 5, "tokens_evaluated": 31}\n\n',
             }

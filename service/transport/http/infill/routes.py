@@ -96,7 +96,7 @@ def llama_routes(sessions: Sessions, tenants: TenantResolver, lifecycle: Lifecyc
         name="LlamaCompletion",
         summary="llama.cpp's completion",
         description="**A token is a byte of UTF-8.** With several prompts or `n_cmpl` above 1 the answer is a list.",
-        response_model=LlamaCompletion,
+        response_model=LlamaCompletion | list[LlamaCompletion],
         responses=ANSWERS,
     )
     async def completion(

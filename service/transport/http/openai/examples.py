@@ -53,7 +53,6 @@ COMPLETION_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
                 }
             },
             "text/event-stream": {
-                "schema": {"type": "string"},
                 "example": 'data: {"id": "cmpl-9f2c", "object": "text_completion", "created": 1767225600, "model": '
                 '"python", "system_fingerprint": "fp_44709d6fcb83d92a", "choices": [{"text": "walk(", "index": 0, '
                 '"logprobs": null, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n',

@@ -15,7 +15,7 @@ from service.sessions.commands import SessionId, Tenant
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
 from service.transport.http.models import Problem, UnitsName
-from service.transport.http.sessions_routes import NoQuery, SessionPath
+from service.transport.http.sessions_routes import PROBLEMS, NoQuery, SessionPath
 from service.transport.http.websocket.stream import SUBPROTOCOL, TypingSockets
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import RequestObserver
@@ -39,6 +39,7 @@ slightly over it is rejected); 1011 an internal error, or a caller who answers n
 A browser may name the subprotocol `{SUBPROTOCOL}`, and need not."""
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
+    422: PROBLEMS[422],
     101: {"description": "The connection is a WebSocket from here on; every event is a `TypeEvent`"},
     426: {"model": Problem, "description": "INVALID_ARGUMENT: the request does not ask for a WebSocket"},
 }

@@ -20,7 +20,7 @@ from service.transport.http.door import Door
 from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
-from service.transport.http.kserve.infer_routes import infer_routes
+from service.transport.http.kserve.infer_routes import HEADER_LENGTH, infer_routes
 from service.transport.http.kserve.memory_routes import memory_routes
 from service.transport.http.kserve.model_routes import model_routes
 from service.transport.http.kserve.server_routes import server_routes
@@ -98,8 +98,16 @@ def create_app(
                 LAST_EVENT_ID,
                 SESSION_HEADER,
                 TIMEOUT_HEADER,
+                HEADER_LENGTH,
             ],
-            expose_headers=[REQUEST_ID_HEADER, CODE_HEADER, "retry-after", SESSION_HEADER, REVISION_HEADER],
+            expose_headers=[
+                REQUEST_ID_HEADER,
+                CODE_HEADER,
+                "retry-after",
+                SESSION_HEADER,
+                REVISION_HEADER,
+                HEADER_LENGTH,
+            ],
         )
     return Intake(
         app,

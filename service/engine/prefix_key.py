@@ -18,6 +18,9 @@ Key = tuple[int, int]
 _MASK = (1 << 64) - 1
 _STRIDES = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # odd, so that token -> (token + 1) * stride is injective
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_STRIDES_OF_ROWS = np.array(_STRIDES, np.uint64)
+_FIRST_OF_ROWS, _SECOND_OF_ROWS = np.uint64(_FIRST), np.uint64(_SECOND)
+_ONE, _27, _30, _31 = (np.uint64(number) for number in (1, 27, 30, 31))
 _PROCESS_SECRET = secrets.token_bytes(32)
 
 
@@ -45,9 +48,22 @@ def extend(key: Key, tokens: bytes) -> Key:
 
 def extend_rows(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
     """`extend` by one token for many keys at once: keys uint64 [rows, 2], tokens [rows]; returns uint64 [rows, 2]."""
-    steps = (tokens.astype(np.uint64) + np.uint64(1))[:, None] * np.array(_STRIDES, np.uint64)
-    mixed: NDArray[np.uint64] = keys + steps
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_FIRST)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_SECOND)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    return extend_ways(keys, tokens[None])[0]
+
+
+def extend_ways(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """`extend` by one token after another for many keys at once, and the keys on the way.
+
+    keys: uint64 [rows, 2].  tokens: [steps, rows].  Returns uint64 [steps, rows, 2].
+    """
+    ways = (tokens.astype(np.uint64) + _ONE)[:, :, None] * _STRIDES_OF_ROWS
+    before = keys
+    for mixed in ways:  # in place: arrays this small cost more to make than to fill
+        mixed += before
+        mixed ^= mixed >> _30
+        mixed *= _FIRST_OF_ROWS
+        mixed ^= mixed >> _27
+        mixed *= _SECOND_OF_ROWS
+        mixed ^= mixed >> _31
+        before = mixed
+    return ways

@@ -295,11 +295,7 @@ class StateTree:
         grid = np.full((steps + 1, rows), NO_NODE, np.int32)
         grid[0] = parents
         grid[1:].reshape(-1)[picked] = nodes
-        keys = self._keys[parents]
-        for step in range(steps):
-            keys = prefix_key.extend_rows(keys, tokens[step])
-            here = wanted[step]
-            self._keys[grid[step + 1][here]] = keys[here]
+        self._keys[nodes] = prefix_key.extend_ways(self._keys[parents], tokens).reshape(-1, 2)[picked]
         self._depth[nodes] = (self._depth[parents] + np.arange(1, steps + 1)[:, None]).reshape(-1)[picked]
         self._token[nodes] = tokens.reshape(-1)[picked]
         # Below the first step every parent is new and has one child, so whole columns are linked at once.
@@ -316,9 +312,7 @@ class StateTree:
 
         parents: [rows].  tokens: uint8 [steps, rows], two steps or more.
         """
-        keys = self._keys[parents]
-        for step in tokens:
-            keys = prefix_key.extend_rows(keys, step)
+        keys = prefix_key.extend_ways(self._keys[parents], tokens)[-1]
         known = [self._far.find((low, high)) for low, high in keys.tolist()]
         new = np.array([row for row, node in enumerate(known) if node is None], np.intp)
         nodes = self._take_rows(len(new))

@@ -54,6 +54,7 @@ class Tasks:
         self._paths = Paths(tree)
         self._numbers = itertools.count(1)
         self._tasks: dict[Ticket, Task] = {}
+        self._timed: dict[Ticket, Task] = {}  # those with a deadline; who types has none
         self._ready: list[Task] = []
         self._speaking: dict[CompleteTask, None] = {}
         self._outbox: list[tuple[Answer, Outcome]] = []
@@ -118,6 +119,8 @@ class Tasks:
             case _:
                 assert_never(request)
         self._tasks[ticket] = task
+        if request.deadline_s is not None:
+            self._timed[ticket] = task
         path.tasks += (task,)
         self._scheduler.arrived(task)
         self._ready.append(task)
@@ -131,8 +134,10 @@ class Tasks:
 
     def expire(self) -> None:
         """End what is not worth computing any more."""
+        if not self._timed:
+            return
         now = self._clock()
-        for task in list(self._tasks.values()):
+        for task in list(self._timed.values()):
             deadline = task.request.deadline_s
             if deadline is not None and now > deadline and task.may_be_given_up:
                 self._give_up(task, FinishReason.DEADLINE)
@@ -298,6 +303,7 @@ class Tasks:
         task.holds = []
         task.path.tasks = tuple(other for other in task.path.tasks if other is not task)
         del self._tasks[Ticket(task.sequence)]
+        self._timed.pop(Ticket(task.sequence), None)
         self._end(task.request, task.answer, outcome)
 
     def _end(self, request: Advance | Complete | Score, answer: Answer, outcome: Outcome) -> None:

@@ -48,7 +48,8 @@ def extend(key: Key, tokens: bytes) -> Key:
 
 def extend_rows(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
     """`extend` by one token for many keys at once: keys uint64 [rows, 2], tokens [rows]; returns uint64 [rows, 2]."""
-    return extend_ways(keys, tokens[None])[0]
+    after: NDArray[np.uint64] = extend_ways(keys, tokens[None])[0]
+    return after
 
 
 def extend_ways(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArray[np.uint64]:
@@ -56,7 +57,7 @@ def extend_ways(keys: NDArray[np.uint64], tokens: NDArray[np.integer]) -> NDArra
 
     keys: uint64 [rows, 2].  tokens: [steps, rows].  Returns uint64 [steps, rows, 2].
     """
-    ways = (tokens.astype(np.uint64) + _ONE)[:, :, None] * _STRIDES_OF_ROWS
+    ways: NDArray[np.uint64] = (tokens.astype(np.uint64) + _ONE)[:, :, None] * _STRIDES_OF_ROWS
     before = keys
     for mixed in ways:  # in place: arrays this small cost more to make than to fill
         mixed += before

@@ -8,7 +8,8 @@ WORKDIR /src
 # An environment that builds, and one without pip that is taken along.
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/carousel
 
-# What changes seldom first: the dependencies of server and client, at the versions of constraints.txt.
+# What changes seldom first: the dependencies of server and client, and of the store that replicas share, at the versions of
+# constraints.txt.
 COPY pyproject.toml constraints.txt ./
 COPY client/pyproject.toml client/pyproject.toml
 # pip's configuration and the certificates it trusts are the builder's own; as secrets they leave no trace in the image.
@@ -16,7 +17,7 @@ RUN --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=certificates \
     export PIP_CONFIG_FILE=/run/secrets/pip_conf PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1; \
     if [ -s /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi; \
-    python3 -c 'import tomllib; [print(r) for p in ("", "client/") for r in tomllib.load(open(p + "pyproject.toml", "rb"))["project"]["dependencies"]]' > requirements.txt \
+    python3 -c 'import tomllib; [print(r) for p in ("", "client/") for d in [tomllib.load(open(p + "pyproject.toml", "rb"))["project"]] for r in d["dependencies"] + d.get("optional-dependencies", {}).get("valkey", [])]' > requirements.txt \
     && /opt/build/bin/pip --python /opt/carousel/bin/python install --constraint constraints.txt --requirement requirements.txt
 
 COPY LICENSE README.md CHANGELOG.md ./

@@ -41,6 +41,12 @@ def shipped_model() -> Path:
     return shipped if shipped.is_dir() else _SHIPPED_MODEL
 
 
+def model_folder(named: Path) -> Path:
+    """The folder, or if there is none the model that comes with Carousel: `lab/counting` is `models/lab/counting`."""
+    shipped = shipped_model().parent / named
+    return shipped if not named.is_dir() and shipped.is_dir() else named
+
+
 class SettingsError(Exception):
     """A setting that cannot be used; the message names it as the operator wrote it and says what is accepted."""
 
@@ -256,7 +262,8 @@ class Settings:
 
     def models_to_load(self) -> tuple[ModelConfig, ...]:
         """The part for the runtime, the default model first."""
-        return tuple(ModelConfig(one, self.precision, self.threads, self.allow_batch_dependent) for one in self.model)
+        found = map(model_folder, self.model)
+        return tuple(ModelConfig(one, self.precision, self.threads, self.allow_batch_dependent) for one in found)
 
     def capacity(self) -> CapacityConfig:
         """The part for the sessions and the engine."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.engine.requests import Complete, CompleteSpec, FinishReason, ModelIdentity, PathId, Score, Scored
-from service.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from service.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
 from service.sessions.commands import ScoredText, ScoreText, Surprise, Units
 from service.sessions.edits import offset_of
 from service.sessions.limits import Limits
@@ -75,12 +76,29 @@ async def score_apart(suggester: Suggester, scope: str, plan: ScorePlan) -> tupl
 async def _surprises(suggester: Suggester, path: PathId, plan: ScorePlan, scored: Scored) -> tuple[Surprise, ...]:
     """Let the model go on at each place, all of them together."""
     places = most_surprising(plan.data, plan.start, scored.log_probabilities, plan.surprises)
-    if not places:
-        return ()
-    spec = CompleteSpec(EXPECTED_BYTES, top=0)
-    pieces = suggester.complete(
-        [Complete(path, plan.data[: at.start], at.start, spec, plan.deadline_s) for at in places]
+    continued = await _continued(suggester, path, plan, places) if places else []
+    return tuple(
+        surprise(plan.data, at, said, likely, _of_the_likeliest(scored, plan, at), plan.units)
+        for at, (said, likely) in zip(places, continued, strict=True)
     )
+
+
+async def _continued(
+    suggester: Suggester, path: PathId, plan: ScorePlan, places: list[Place]
+) -> list[tuple[bytes, NDArray[np.float32]]]:
+    """How the model goes on at each place. Together if so many are let in, else by halves: a slow machine, whose engine
+    takes few at a time, must not refuse what it has scored already.
+    """
+    spec = CompleteSpec(EXPECTED_BYTES, top=0)
+    asked = [Complete(path, plan.data[: at.start], at.start, spec, plan.deadline_s) for at in places]
+    try:
+        pieces = suggester.complete(asked)
+    except Overloaded:
+        if len(places) == 1:
+            raise
+        half = len(places) // 2
+        first = await _continued(suggester, path, plan, places[:half])
+        return first + await _continued(suggester, path, plan, places[half:])
     said = [b""] * len(places)
     likely = [np.empty(0, np.float32)] * len(places)
     try:
@@ -96,10 +114,7 @@ async def _surprises(suggester: Suggester, path: PathId, plan: ScorePlan, scored
                 likely[index] = np.concatenate([likely[index], piece.log_probabilities])
     finally:
         pieces.cancel()
-    return tuple(
-        surprise(plan.data, at, said[index], likely[index], _of_the_likeliest(scored, plan, at), plan.units)
-        for index, at in enumerate(places)
-    )
+    return list(zip(said, likely, strict=True))
 
 
 def _of_the_likeliest(scored: Scored, plan: ScorePlan, place: Place) -> float:

@@ -1,7 +1,8 @@
-"""The same calls over either facade, so that one table of scenarios covers both."""
+"""The same calls over every facade of sessions, so that one table of scenarios covers them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import httpx
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # it ships no types
+from websockets.asyncio.client import connect
 
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from tests.integration.servers import Running
+from tests.integration.sockets import address, events_in
 
 if TYPE_CHECKING:  # a class for type checkers alone
     from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteAsyncStub
@@ -167,17 +170,72 @@ class GrpcCaller:
         )
 
 
+class TypeCaller(GrpcCaller):
+    """Edits over gRPC's `Type`, a stream for each; everything else as gRPC."""
+
+    name = "type"
+
+    async def edit(self, session: str, revision: int, edits: Edits, **more: Any) -> Shown:
+        body = {"session_id": session, "revision": revision, "edits": edits, **more}
+        call = cast(Any, self.stub.Type)()
+        await call.write(ParseDict(_spelled(body), pb.TypeRequest()))
+        await call.done_writing()
+        request_id = str(dict(await call.initial_metadata())["x-request-id"])
+        acknowledged, suggested = pb.Session(), pb.Suggestions()
+        while (message := await call.read()) is not cast(Any, grpc.aio).EOF:
+            if message.HasField("rejected"):
+                status = message.rejected.error
+                code = next(it for it in grpc.StatusCode if it.value[0] == status.code)
+                raise refused_status(status, code)
+            if message.HasField("acknowledged"):
+                acknowledged = message.acknowledged.session
+            else:
+                suggested = message.suggested
+                if suggested.HasField("acknowledged"):
+                    acknowledged = suggested.acknowledged.session
+        return _from_proto(acknowledged, request_id, suggested.suggestions, suggested.finish_reason)
+
+
+class WebSocketCaller(RestCaller):
+    """Edits over a WebSocket, one for each; everything else as REST."""
+
+    name = "websocket"
+
+    def __init__(self, client: httpx.AsyncClient, server: Running) -> None:
+        super().__init__(client)
+        self.server = server
+
+    async def edit(self, session: str, revision: int, edits: Edits, **more: Any) -> Shown:
+        body: dict[str, Any] = {"revision": revision, "edits": edits, **more}
+        shown: dict[str, Any] = {}
+        async with connect(address(self.server, session)) as socket:
+            assert socket.response is not None
+            request_id = socket.response.headers["x-request-id"]
+            while not shown or ("suggest" in body and "suggestions" not in shown):
+                for kind, event in events_in(json.loads(await socket.recv())):
+                    if kind == "opened":
+                        await socket.send(json.dumps(body))
+                    elif kind == "rejected":
+                        raise _refused_by(event["error"])
+                    elif kind == "acknowledged":
+                        shown |= event["session"]
+                    else:
+                        shown |= {"suggestions": event["suggestions"], "finish_reason": event.get("finish_reason")}
+        return _shown_in(shown, request_id)
+
+
 Caller = RestCaller | GrpcCaller
 
 
 @asynccontextmanager
-async def calling(facade: Literal["rest", "grpc"], server: Running) -> AsyncIterator[Caller]:
-    if facade == "rest":
+async def calling(facade: Literal["rest", "grpc", "type", "websocket"], server: Running) -> AsyncIterator[Caller]:
+    if facade in ("rest", "websocket"):
         async with httpx.AsyncClient(base_url=server.http) as client:
-            yield RestCaller(client)
+            yield RestCaller(client) if facade == "rest" else WebSocketCaller(client, server)
     else:
         async with grpc.aio.insecure_channel(server.grpc) as channel:
-            yield GrpcCaller(AutocompleteStub(channel))
+            stub: AutocompleteAsyncStub = AutocompleteStub(channel)
+            yield GrpcCaller(stub) if facade == "grpc" else TypeCaller(stub)
 
 
 def refused(answer: httpx.Response) -> Refused:
@@ -185,12 +243,16 @@ def refused(answer: httpx.Response) -> Refused:
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["status"] == answer.status_code
     assert problem["request_id"] == answer.headers["x-request-id"]
+    return _refused_by(problem)
+
+
+def _refused_by(problem: dict[str, Any]) -> Refused:
     return Refused(
         problem["code"],
         problem.get("field"),
         problem.get("revision"),
         problem["request_id"],
-        answer.status_code,
+        problem["status"],
         problem["detail"],
     )
 
@@ -276,7 +338,10 @@ def _finish(reason: int) -> str | None:
 def _shown(answer: httpx.Response, status: int = 200) -> Shown:
     if answer.status_code != status:
         raise refused(answer)
-    body = answer.json()
+    return _shown_in(answer.json(), answer.headers["x-request-id"])
+
+
+def _shown_in(body: dict[str, Any], request_id: str) -> Shown:
     model = body["model"]
     return Shown(
         body["id"],
@@ -287,5 +352,5 @@ def _shown(answer: httpx.Response, status: int = 200) -> Shown:
         body.get("text"),
         tuple(Suggestion(**suggestion) for suggestion in body.get("suggestions", ())),
         body.get("finish_reason"),
-        answer.headers["x-request-id"],
+        request_id,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import SETTINGS, SettingsError, StoreConfig, load_settings
+from service.settings import SETTINGS, SettingsError, StoreConfig, load_settings, shipped_model
 
 
 @pytest.fixture(autouse=True)
@@ -140,3 +140,17 @@ def test_edits_of_a_shared_store_are_not_acknowledged_before_they_are_written() 
     with pytest.raises(SettingsError, match=r"--acknowledge.*store or fsync"):
         load_settings({"store": "valkey://host", "acknowledge": "memory"}).storing()
     assert load_settings({"store": "sqlite:x", "acknowledge": "memory"}).storing().acknowledge == "memory"
+
+
+def test_a_model_that_comes_with_carousel_has_a_short_name_but_a_folder_that_is_there_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = shipped_model().parent / "lab" / "counting"
+    (one,) = load_settings({"model": "lab/counting"}).models_to_load()
+    assert one.folder == shipped
+    (tmp_path / "lab" / "counting").mkdir(parents=True)
+    (one,) = load_settings({"model": "lab/counting"}).models_to_load()
+    assert one.folder == Path("lab/counting")
+    (one,) = load_settings({"model": "lab/nothing"}).models_to_load()
+    assert one.folder == Path("lab/nothing")

@@ -37,7 +37,14 @@ A = TypeVar("A")
 
 
 class AsyncClient:
-    """A connection to a server, for one event loop. See Client for its arguments."""
+    """A connection to a server, for one event loop. See Client for its arguments.
+
+        async with AsyncClient("127.0.0.1:50051") as client, client.session("import o") as session:
+            await session.type("s")
+            print((await session.suggest()).suggestions)
+
+    An edit whose task was cancelled may be committed or not: reading the text tells.
+    """
 
     def __init__(
         self,

@@ -100,7 +100,9 @@ class AsyncTypingStream(AsyncIterator[Event]):
 
         async with session.typing() as stream:
             await stream.send(Insert("f"), suggest=SuggestOptions())
-            async for event in stream: ...
+            await stream.finish()
+            async for event in stream:
+                print(event)
 
     One task may send while another iterates, and either may be cancelled: no event and no edit is lost by that.
     """

@@ -37,6 +37,9 @@ A = TypeVar("A")
 class Client:
     """A connection to a server. Thread-safe; each of its sessions belongs to one thread.
 
+        with Client("127.0.0.1:50051", timeout_s=2.0) as client:
+            print(client.score("import os").bits_per_byte)
+
     `timeout_s` is the deadline of every call, its retries included; a typing stream that loses its server looks for it
     for `resume_within_s`. `headers` go with every call. Connecting is lazy: the first call says whether there is a
     server.

@@ -19,7 +19,8 @@ class Completion(CompletionState, Iterator[Piece]):
     """Iterate it for the pieces as they come, in the order of their coming. Made by `Client.complete`.
 
         with client.complete("import o") as completion:
-            for piece in completion: print(piece.text, end="")
+            for piece in completion:
+                print(piece.text, end="")
 
     Leaving the block stops what is unfinished. Iterating raises CarouselErrors; a server that is not available is asked
     again until the first piece has come.

@@ -74,7 +74,9 @@ class TypingStream:
 
         with session.typing() as stream:
             stream.send(Insert("f"), suggest=SuggestOptions())
-            for event in stream: ...
+            stream.finish()
+            for event in stream:
+                print(event)
 
     Iterating yields Acknowledged, Suggested and Rejected as they come, and ends when the server has answered
     everything after `finish`. Suggestions for an edit that a newer one has overtaken are not sent by the server.

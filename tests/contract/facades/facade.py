@@ -34,7 +34,8 @@ class Asked:
     @property
     def headers(self) -> dict[str, str]:
         """Those of HTTP; gRPC's metadata has but the tenant."""
-        given = {"origin": self.origin, "x-carousel-tenant": self.tenant}
+        timeout_ms = None if self.timeout_s is None else str(int(self.timeout_s * 1000))
+        given = {"origin": self.origin, "x-carousel-tenant": self.tenant, "x-carousel-timeout-ms": timeout_ms}
         return {name: value for name, value in given.items() if value is not None}
 
 

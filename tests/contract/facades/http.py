@@ -17,14 +17,13 @@ from tests.contract.facades.facade import EVERYTHING, Ability, Asked, Facade, Re
 from tests.integration.servers import Running
 
 JSON = {"content-type": "application/json"}
-_NO_TIMEOUT = EVERYTHING - {"timeout"}
 
 
 class HttpFacade(Facade):
     """One path that takes JSON. `media_type` is that of its errors."""
 
     media_type: ClassVar[str] = "application/problem+json"
-    can: ClassVar[frozenset[Ability]] = _NO_TIMEOUT
+    can: ClassVar[frozenset[Ability]] = EVERYTHING
     sheds = False
 
     def __init__(self, client: httpx.AsyncClient, server: Running) -> None:
@@ -144,7 +143,7 @@ class RestComplete(HttpFacade):
 
     name = "REST complete"
     says: ClassVar[Literal["completions"]] = "completions"
-    can: ClassVar[frozenset[Ability]] = _NO_TIMEOUT - {"revision"}
+    can: ClassVar[frozenset[Ability]] = EVERYTHING - {"revision"}
     longest = 4096
 
     async def request(self, asked: Asked) -> tuple[str, dict[str, Any], dict[str, str]]:

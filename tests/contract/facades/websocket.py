@@ -19,7 +19,7 @@ class WebSocketType(RestEdit):
     """Sessions are made over REST; a conversation has no deadline but its own end."""
 
     name = "WebSocket type"
-    can: ClassVar[frozenset[Ability]] = RestEdit.can
+    can: ClassVar[frozenset[Ability]] = RestEdit.can - {"timeout"}
 
     async def ask(self, asked: Asked) -> Told:
         session = await self.created(asked, asked.text[:-1])

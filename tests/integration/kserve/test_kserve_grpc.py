@@ -16,6 +16,8 @@ import pytest_asyncio
 from google.protobuf.descriptor import Descriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.grpc.generated.inference import model_config_pb2 as config_pb
@@ -128,6 +130,63 @@ async def test_raw_contents_are_as_many_as_inputs(channel: grpc.aio.Channel) -> 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.ModelInfer(request)
     assert (refused.value.details() or "").startswith("raw_input_contents: 2 contents for 1 inputs")
+
+
+_INTEGERS = st.integers(-(2**63), 2**63 - 1)
+_PARAMETERS = st.dictionaries(
+    st.sampled_from(["sequence_id", "sequence_start", "sequence_end", "timeout", "top_k", "max_bytes", "stop", "x"]),
+    st.builds(pb.InferParameter, int64_param=_INTEGERS | st.integers(0, 99))
+    | st.builds(pb.InferParameter, bool_param=st.booleans())
+    | st.builds(pb.InferParameter, string_param=st.text(max_size=3))
+    | st.builds(pb.InferParameter, uint64_param=st.integers(0, 2**64 - 1))
+    | st.builds(pb.InferParameter, double_param=st.floats()),
+    max_size=3,
+)
+_INPUTS = st.lists(
+    st.builds(
+        pb.ModelInferRequest.InferInputTensor,
+        name=st.sampled_from(["TEXT", "TOKENS"]),
+        datatype=st.sampled_from(["BYTES", "INT64", "FP32", "BF16", ""]),
+        shape=st.lists(st.integers(-1, 3) | _INTEGERS, max_size=3),
+        contents=st.none()
+        | st.builds(pb.InferTensorContents, int64_contents=st.lists(st.integers(0, 255), max_size=3))
+        | st.builds(pb.InferTensorContents, bytes_contents=st.lists(st.binary(max_size=3), max_size=3)),
+    ),
+    max_size=2,
+)
+_REQUESTS = st.builds(
+    pb.ModelInferRequest,
+    model_name=st.just("fake"),
+    id=st.text(max_size=3),
+    parameters=_PARAMETERS,
+    inputs=_INPUTS,
+    outputs=st.lists(
+        st.builds(pb.ModelInferRequest.InferRequestedOutputTensor, name=st.sampled_from(["SUGGESTION", "TEXT"])),
+        max_size=2,
+    ),
+    raw_input_contents=st.lists(st.binary(max_size=16), max_size=2),
+)
+
+
+async def test_no_request_at_all_is_a_bug_of_the_server_s(channel: grpc.aio.Channel) -> None:
+    drawn: list[pb.ModelInferRequest] = []
+
+    @given(_REQUESTS)
+    @settings(max_examples=150)
+    def any_request(request: pb.ModelInferRequest) -> None:
+        drawn.append(request)
+
+    any_request()
+    stub: Any = GRPCInferenceServiceStub(channel)
+    refused: list[grpc.aio.AioRpcError] = []
+    for request in drawn:
+        try:
+            await stub.ModelInfer(request)
+        except grpc.aio.AioRpcError as error:
+            refused.append(error)
+    codes = {error.code() for error in refused}
+    assert codes <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE}  # the latter: a timeout
+    assert all(error.details() for error in refused)
 
 
 async def test_a_draining_server_answers_what_it_has_read_and_ends_the_stream() -> None:

@@ -308,6 +308,13 @@ async def test_bodies_may_be_compressed_both_ways(driver: Driver, form: Form, al
     assert await driver.infer(form, text("abc"), **given) == await driver.infer(form, text("abc"))
 
 
+@pytest.mark.parametrize("form", GRPC_FORMS)
+async def test_messages_may_be_compressed_too(driver: Driver, form: Form) -> None:
+    for algorithm in ("gzip", "deflate"):
+        given = {"compression_algorithm": algorithm}
+        assert await driver.infer(form, text("abc" * 100), **given) == await driver.infer(form, text("abc" * 100))
+
+
 async def test_statistics_count_what_was_done(driver: Driver, form: Form) -> None:
     async def counted() -> tuple[int, int, int, int, dict[int, int]]:
         (found,) = (await driver.ask(form, "get_inference_statistics", model_name="fake"))["model_stats"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, log
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.requests import SuggestSpec
+from service.engine.requests import Complete, SuggestSpec
 from service.errors import DeadlineExceeded, InvalidArgument, NotFound, Overloaded
 from service.sessions.commands import (
     CompleteText,
@@ -23,7 +24,7 @@ from service.sessions.commands import (
     SuggestText,
     Units,
 )
-from service.sessions.fake_suggester import fake_scored
+from service.sessions.fake_suggester import FakePieces, fake_scored
 from service.sessions.limits import Limits
 from service.sessions.surprises import most_surprising
 from tests.unit.sessions.rooms import TENANT, Room, now
@@ -131,6 +132,23 @@ def test_what_cannot_be_scored_is_refused_with_the_field(command: ScoreText, mes
         score(room, command)
     assert not room.suggester.scores
     assert not room.suggester.paths
+
+
+def test_an_engine_that_lets_few_in_is_asked_for_few_surprises_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ScoreText(Prompt("the a ZQX é and MNO"), surprises=5)
+    at_once, room = score(Room(), command), Room()
+    let_in = room.suggester.complete
+    asked: list[int] = []
+
+    def narrow(requests: Sequence[Complete]) -> FakePieces:
+        if len(requests) > 2:
+            raise Overloaded("full", 1.0)
+        asked.append(len(requests))
+        return let_in(requests)
+
+    monkeypatch.setattr(room.suggester, "complete", narrow)
+    assert score(room, command).surprises == at_once.surprises
+    assert sum(asked) == len(at_once.surprises) > 2
 
 
 def test_unknown_sessions_and_models_are_not_found() -> None:

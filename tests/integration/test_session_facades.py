@@ -1,11 +1,16 @@
-"""What a session does, over gRPC and over REST: one table of scenarios for both."""
+"""What a session does, over gRPC and REST, and edited over gRPC's `Type` and the WebSocket: one table for all four.
+
+What goes wrong, over these and every other facade, is in tests/contract/test_facades.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from service.errors import Code
 from service.transport.statuses import STATUSES
@@ -13,6 +18,13 @@ from tests.integration.callers import Caller, Edits, Refused, calling
 from tests.integration.servers import IDENTITY, Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["rest", "grpc", "type", "websocket"])
+async def caller(server: Running, request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
+    async with calling(request.param, server) as caller:
+        yield caller
+
 
 TEXT = "import os\nfor root, dirs, files in os."
 

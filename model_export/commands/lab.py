@@ -105,6 +105,6 @@ def _tell(one: Outcome, written: Sequence[Path]) -> None:
         table.add_row(verdict.claim.says + beside, verdict.shown, verdict.claim.wanted, f"[{colour}]{word}[/{colour}]")
     console.print(table)
     for served in one.experiment.serves:
-        say(f"Serve it with:\n  ./carousel serve --model models/lab/{served.model}")
+        say(f"Serve it with:\n  ./carousel serve --model lab/{served.model}")
         say(f"and type {served.type_this}: {served.see_that}")
     say(f"{one.seconds:.0f} s; written: {', '.join(map(str, written))}")

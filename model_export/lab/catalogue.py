@@ -8,7 +8,7 @@ from typing import Any
 from model_export.errors import TrainingError
 from model_export.lab.experiment import Experiment
 
-NAMES = ("turnstile", "counting", "selective", "remember", "copy", "vanishing", "gates")
+NAMES = ("turnstile", "counting", "selective", "remember", "copy", "vanishing", "forget-bias", "gates", "scenes")
 
 
 def load(name: str) -> Experiment[Any]:

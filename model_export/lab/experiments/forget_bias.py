@@ -39,8 +39,8 @@ _FAR = 30  # x's of the task whose letter must be kept for long
 class Settings(Checked):
     """seeds: trainings of each task with each bias.  steps: each of them at most; looked at every `every`."""
 
-    seeds: Annotated[int, Between(1, 50)] = 10
-    steps: Annotated[int, Between(1, 20_000)] = 4_000
+    seeds: Annotated[int, Between(1, 50)] = 6
+    steps: Annotated[int, Between(1, 20_000)] = 2_500
     every: Annotated[int, Between(1, 1_000)] = 100
 
 

@@ -61,7 +61,7 @@ def test_an_experiment_has_its_page(name: str) -> None:
     for claim in catalogue.load(name).claims:
         assert claim.says in page, f"{name}.md does not tell of {claim.key}"
     for served in catalogue.load(name).serves:
-        assert f"carousel serve --model models/lab/{served.model}" in page
+        assert f"carousel serve --model lab/{served.model}" in page
         assert (_SHIPPED / served.model / MANIFEST_FILE).exists()
     for line in page.splitlines():
         if line.startswith("!["):

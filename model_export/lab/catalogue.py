@@ -8,7 +8,18 @@ from typing import Any
 from model_export.errors import TrainingError
 from model_export.lab.experiment import Experiment
 
-NAMES = ("turnstile", "counting", "selective", "remember", "copy", "vanishing", "forget-bias", "gates", "scenes")
+NAMES = (
+    "turnstile",
+    "counting",
+    "selective",
+    "remember",
+    "copy",
+    "vanishing",
+    "forget-bias",
+    "gates",
+    "scenes",
+    "question",
+)
 
 
 def load(name: str) -> Experiment[Any]:

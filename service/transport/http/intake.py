@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import PermissionDenied
@@ -59,6 +60,8 @@ class Intake:
         with self._lifecycle.in_flight(), answering(id_):
             try:
                 await self._admit(scope, headers, receive, answer, id_)
+            except ClientDisconnect:  # in the middle of its body; what was answered to that nobody has read
+                answer.code = CANCELLED
             except Exception:  # noqa: BLE001  the application has answered it as INTERNAL before it came here
                 self._log.exception("a request failed", extra={"operation": _operation(scope)})
             finally:

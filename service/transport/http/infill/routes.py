@@ -33,6 +33,7 @@ from service.transport.http.leaving import CallerLeft, NoAnswer, while_connected
 from service.transport.http.owned_events import OwnedEvents, begun
 from service.transport.http.served_models import model_named
 from service.transport.http.sessions_routes import NoQuery
+from service.transport.http.strict_json import StrictJsonRoute
 from service.transport.lifecycle import Lifecycle
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -51,7 +52,7 @@ read before costs nothing. It cannot read what comes after the cursor: several c
 
 def llama_routes(sessions: Sessions, tenants: TenantResolver, lifecycle: Lifecycle) -> APIRouter:
     """The routes over `sessions`."""
-    router = APIRouter(tags=["llama.cpp"], responses=_ERRORS)
+    router = APIRouter(tags=["llama.cpp"], responses=_ERRORS, route_class=StrictJsonRoute)
 
     def tenant_of(request: Request) -> Tenant:
         return tenants.resolve(request.headers.get)

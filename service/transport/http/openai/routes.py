@@ -33,6 +33,7 @@ from service.transport.http.openai.stream import completion_events
 from service.transport.http.owned_events import OwnedEvents, begun
 from service.transport.http.served_models import model_named
 from service.transport.http.sessions_routes import NoQuery
+from service.transport.http.strict_json import StrictJsonRoute
 
 _DESCRIPTION = """**A token is a byte of UTF-8**, in every count, limit, offset and list: `max_tokens` 16 is at most 16
 ASCII characters.
@@ -54,7 +55,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 def openai_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
     """The routes over `sessions`."""
-    router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS)
+    router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS, route_class=StrictJsonRoute)
     began = int(time.time())  # the models were loaded about then
 
     def tenant_of(request: Request) -> Tenant:

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -30,8 +31,10 @@ from carousel_client import Client, Insert
 from service.model.manifest import read_manifest
 from service.sessions.commands import SessionId, Tenant
 from service.sessions.exactly_once import creation_digest
+from service.sessions.keeping import Keeping
 from service.sessions.records import Checkpoint, SessionKey
 from service.sessions.stores.sqlite import SqliteStore
+from service.sessions.stores.sqlite_file import SessionFile
 from service.settings import shipped_model
 
 BAR_BYTES = 512
@@ -67,9 +70,9 @@ def parked(
         asked_for = random.Random(_SEED).sample(range(sessions), lookups)
         name = read_manifest(model or shipped_model()).name
         few, many = Path(folder) / "few.sqlite", Path(folder) / "many.sqlite"
-        asyncio.run(fill(few, asked_for, name, text_bytes))
+        fill(few, asked_for, name, text_bytes)
         began_s = time.perf_counter()
-        asyncio.run(fill(many, range(sessions), name, text_bytes))
+        fill(many, range(sessions), name, text_bytes)
         filled_s = time.perf_counter() - began_s
         opened_s = [asyncio.run(opening_s(many)) for _ in range(_OPENINGS)]
         few_opened_s = [asyncio.run(opening_s(few)) for _ in range(_OPENINGS)]
@@ -95,21 +98,17 @@ def parked(
     conclude(report, as_json=json, folder=out if save else None, draw=draw)
 
 
-async def fill(file: Path, numbers: Iterable[int], model: str, text_bytes: int) -> None:
-    """Make a file that holds the sessions of these numbers."""
-    store = SqliteStore(file)
-    store.opened()
+def fill(file: Path, numbers: Iterable[int], model: str, text_bytes: int) -> None:
+    """Make a file that holds the sessions of these numbers. Raises CannotOpen."""
+    kept = SessionFile(file, "store", Keeping(), time.time)
     text = held_out_text(text_bytes + 4096)
-    making: list[asyncio.Future[bool]] = []
-    for number in numbers:
-        own = text[number % 4096 : number % 4096 + text_bytes]
-        checkpoint = Checkpoint(number + 1, 1, model, creation_digest(model, own), own, len(own))
-        making.append(asyncio.ensure_future(store.create(_key(number), checkpoint)))
-        if len(making) == _AT_ONCE:
-            await asyncio.gather(*making)
-            making.clear()
-    await asyncio.gather(*making)
-    await store.close()
+    left = iter(numbers)
+    while some := list(islice(left, _AT_ONCE)):
+        with kept.transaction():
+            for number in some:
+                own = text[number % 4096 : number % 4096 + text_bytes]
+                kept.create(_key(number), Checkpoint(number + 1, 1, model, creation_digest(model, own), own, len(own)))
+    kept.close()
 
 
 async def opening_s(file: Path) -> float:

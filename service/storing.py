@@ -63,9 +63,7 @@ class Opening:
         try:
             from service.sessions.stores.valkey import ValkeyStore  # whoever keeps sessions elsewhere need not have it
         except ModuleNotFoundError as error:
-            raise CannotOpen(
-                f"valkey:// needs {error.name}, which is not installed: pip install redis"
-            ) from error
+            raise CannotOpen(f"valkey:// needs {error.name}, which is not installed: pip install redis") from error
         config = self._config
         assert config.url is not None and config.acknowledge != "memory"  # as the settings saw to
         return ValkeyStore(config.url, password=config.password, acknowledge=config.acknowledge, keeping=self._keeping)

@@ -84,6 +84,16 @@ class HeldSessions:
             self._rest()
         return held
 
+    async def newest(self, key: SessionKey) -> Session | None:
+        """As `find`, but read again where another process may have written since this one has read it."""
+        held = self._held.get(key)
+        if isinstance(held, Session) and self._store.shared and not held.writing:
+            stored = await self._store.load(key)
+            outdated = stored is None or stored.fence != held.fence
+            if outdated and not held.writing:
+                self.let_go(held)
+        return await self.find(key)
+
     async def begin(self, key: SessionKey, checkpoint: Checkpoint) -> Session:
         """A new session from `checkpoint`; the existing one if another request was faster.
 

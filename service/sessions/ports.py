@@ -87,6 +87,10 @@ class Store(Protocol):
     is stored. What it keeps for how long, and of how much, is a `Keeping`.
     """
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may write the same sessions, so that what this one has read may be old."""
+
     def durable(self, key: SessionKey) -> bool:
         """Whether the session, if it is kept, is kept outside of this process's memory, which may forget it then."""
 

@@ -156,6 +156,23 @@ class Sessions:
         else:
             check_edit(command, self._limits)
         session = await self._find(tenant, command.session)
+        try:
+            return await self._commit(session, command, deadline_s)
+        except (RevisionConflict, Fenced) as error:
+            if not self._store.shared:
+                raise
+            # Another process may have written since this one read the session: whoever asks cannot know, and need not.
+            newer = await self._find_newest(tenant, command.session)
+            if newer is session:
+                raise
+            try:
+                return await self._commit(newer, command, deadline_s)
+            except RevisionConflict:
+                if isinstance(error, Fenced):
+                    raise error from None
+                raise
+
+    async def _commit(self, session: Session, command: EditSession | SetText, deadline_s: float | None) -> Committed:
         plan = session.plan(command, self._new_id)
         if plan is None:
             owed = self._advance(session, command.suggest, deadline_s) if command.suggest else None
@@ -177,7 +194,7 @@ class Sessions:
             self._held.let_go(session)
             first, session.unwritten = session.unwritten, session.unwritten or error
             if first is not None and isinstance(error, Fenced):
-                # Nobody has taken the session over: the edit was based on one that could not be written.
+                # As the one before it that it was based on: if that could not be written, nobody has taken over.
                 raise self._not_written(first) from error
             raise
         finally:
@@ -197,14 +214,14 @@ class Sessions:
 
     async def get(self, tenant: Tenant, command: GetSession) -> SessionView:
         """The session as it is. Raises NotFound, Overloaded, Unavailable."""
-        session = await self._find(tenant, command.session)
+        session = await self._find_newest(tenant, command.session)
         view = self._view(session, command.units, include_text=command.include_text)
         await self._settled(session)
         return view
 
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
         """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
-        session = await self._find(tenant, command.session)
+        session = await self._find_newest(tenant, command.session)
         session.writing += 1
         try:
             await self._store.delete(session.key, session.fence.incarnation)
@@ -224,7 +241,7 @@ class Sessions:
         creation = fork_digest(command)
         forked = None if command.id is None else await self._held.find(key)
         if forked is None:
-            source = await self._find(tenant, command.session)
+            source = await self._find_newest(tenant, command.session)
             checkpoint = source.checkpoint_at(source.revision if command.revision is None else command.revision)
             await self._settled(source)
             forked = await self._held.begin(
@@ -239,7 +256,7 @@ class Sessions:
 
     async def export(self, tenant: Tenant, command: ExportSession) -> bytes:
         """A session as a document (`documents`). Raises NotFound, Overloaded, Unavailable."""
-        session = await self._find(tenant, command.session)
+        session = await self._find_newest(tenant, command.session)
         checkpoint = session.checkpoint()
         await self._settled(session)
         return write_document(session.key.id, self._suggesters[session.model].identity, checkpoint)
@@ -292,7 +309,7 @@ class Sessions:
         seed = self._new_incarnation() & _SEED_MASK if command.seed is None else command.seed
         if isinstance(command.source, Prompt):
             return self._prompts.complete(tenant, command.source, command, seed, deadline_s)
-        session = await self._find(tenant, command.source)
+        session = await self._find_newest(tenant, command.source)
         movement = session.movement()
         requests = requests_of(command, seed, session.path, movement.text, movement.kept, deadline_s)
         suggester = self._suggesters[session.model]
@@ -307,7 +324,7 @@ class Sessions:
         check_score(command, self._limits)
         if isinstance(command.source, Prompt):
             return await self._prompts.score(tenant, command.source, command, deadline_s)
-        session = await self._find(tenant, command.source)
+        session = await self._find_newest(tenant, command.source)
         revision, suggester = session.revision, self._suggesters[session.model]
         plan = plan_score(command, session.text.content, self._limits, deadline_s)
         if plan.surprises:
@@ -320,7 +337,7 @@ class Sessions:
     async def score_ahead(self, tenant: Tenant, command: ScoreAhead, *, deadline_s: float | None = None) -> ScoredText:
         """How likely bytes are after what is left of a session's cursor. Raises as `score` does."""
         check_score_ahead(command, self._limits)
-        session = await self._find(tenant, command.session)
+        session = await self._find_newest(tenant, command.session)
         revision, suggester, movement = session.revision, self._suggesters[session.model], session.movement()
         text = movement.text + command.appended
         plan = ScorePlan(text, len(movement.text) + command.start, deadline_s=deadline_s)
@@ -357,10 +374,19 @@ class Sessions:
             raise self._not_written(session.unwritten)
 
     def _not_written(self, error: BaseException) -> CarouselError:
+        if isinstance(error, Fenced):
+            return Fenced(str(error))
         if isinstance(error, QuotaExceeded):
             return QuotaExceeded(str(error), error.retry_after_s)
         retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else self._limits.retry_after_s
         return Unavailable("an edit that this depends on could not be stored: send both again", retry_after_s)
+
+    async def _find_newest(self, tenant: Tenant, name: SessionId) -> Session:
+        """As `_find`, and as the newest write has left it, whoever wrote: for what names no revision."""
+        session = await self._held.newest(SessionKey(tenant, name))
+        if session is None:
+            raise NotFound("session", name)
+        return session
 
     async def _find(self, tenant: Tenant, name: SessionId) -> Session:
         session = await self._held.find(SessionKey(tenant, name))

@@ -25,6 +25,11 @@ class TimedStore:
     def __init__(self, store: Store, observer: StoreObserver, clock: Callable[[], float] = perf_counter) -> None:
         self._store, self._observer, self._clock = store, observer, clock
 
+    @property
+    def shared(self) -> bool:
+        """As `Store.shared`."""
+        return self._store.shared
+
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
         return self._store.durable(key)

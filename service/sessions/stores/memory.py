@@ -54,6 +54,11 @@ class MemoryStore:
         """Whether there is such a session."""
         return self._entries.get(key) is not None
 
+    @property
+    def shared(self) -> bool:
+        """As `Store.shared`."""
+        return False
+
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
         return False

@@ -75,6 +75,11 @@ class SqliteStore:
         """Wait until the file is open. Raises CannotOpen."""
         self._opening.result()
 
+    @property
+    def shared(self) -> bool:
+        """As `Store.shared`."""
+        return False
+
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
         return True

@@ -24,6 +24,11 @@ class UnstoredApart:
         self._lasting, self._most_unstored = lasting, most_unstored
         self._passing = MemoryStore(keeping)
 
+    @property
+    def shared(self) -> bool:
+        """As `Store.shared`."""
+        return self._lasting.shared
+
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
         return not self._passing.holds(key) and self._lasting.durable(key)

@@ -76,6 +76,11 @@ class ValkeyStore:
         self._full: dict[Tenant, tuple[QuotaExceeded, float]] = {}  # who may not add, and until when that is believed
         self._sweeping: list[Tenant] = []
 
+    @property
+    def shared(self) -> bool:
+        """As `Store.shared`."""
+        return True
+
     def durable(self, key: SessionKey) -> bool:
         """As `Store.durable`."""
         return True

@@ -131,7 +131,7 @@ def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, cloc
 def _work(model: StepModel, batch: Batch, states: States) -> Callable[[], Result]:
     """The call of the model that runs the batch."""
     given = np.frombuffer(b"".join(batch.tokens), np.uint8).reshape(batch.rows, -1).T
-    if batch.kind is Kind.READ:
+    if batch.read:
         return partial(model.read, np.ascontiguousarray(given, np.int64), states)
     if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK or batch.steps == 1:
         tokens = np.ascontiguousarray(given, np.int64)

@@ -14,12 +14,12 @@ from service.engine.ports import ReadResult, States, StepModel, StepResult
 class Reading:
     """What a model expected after each token of one row of a batch.
 
-    log_probabilities: float32 [time, vocabulary], natural log.  top_tokens: int64 [time, top_k], best first.
+    log_probabilities: float32 [time, vocabulary], natural log.  top_tokens: integers [time, top_k], best first.
     top_log_probabilities: float32 [time, top_k].
     """
 
     log_probabilities: NDArray[np.float32]
-    top_tokens: NDArray[np.int64]
+    top_tokens: NDArray[np.integer]
     top_log_probabilities: NDArray[np.float32]
 
     @classmethod

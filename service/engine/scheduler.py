@@ -2,10 +2,10 @@
 
 A tick may run several batches, each of one kind: single steps (one token of many rows), ways (some tokens of the
 model's own choice after the one that was wished for) and chunks (the same number of tokens of a few rows), of which the
-end is wanted or every token is read. There is one batch of chunks at most, so a long paste or a text that is scored
-delays a neighbour's keystroke by one chunk. The order is by priority, then fair between tenants, then between
-the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served less goes first, and who comes
-back after idling has no credit).
+end is wanted or every token is read. There is one batch of chunks, whose rows a long paste shares with a text that is
+scored, and a row for the short end of a text, so a keystroke is delayed by no more. The order is by priority, then fair
+between tenants, then between the paths of a tenant (start-time fair queueing, Goyal, Vin & Cheng 1996: who was served
+less goes first, and who comes back after idling has no credit).
 """
 
 from __future__ import annotations
@@ -40,15 +40,10 @@ class Kind(Enum):
     CHUNK = "chunk"
     WAY = "way"
     WAY_END = "way's end"
-    READ = "read"
-
-    @property
-    def is_chunk(self) -> bool:
-        """Whether its rows are fed several tokens that are given."""
-        return self is Kind.CHUNK or self is Kind.READ
 
 
-_OTHER_CHUNKS = {Kind.CHUNK: Kind.READ, Kind.READ: Kind.CHUNK}
+_SHORT = "a shorter chunk"
+"""Has a batch of its own, of one row, or what is left of a text would wait until nobody pastes."""
 
 
 @dataclass(slots=True)
@@ -56,7 +51,8 @@ class Batch:
     """Rows that are run together; `waiting[i]` lists who wants row i, and as which of its wishes.
 
     `ahead[i]` is how many tokens of the model's choice row i is to be fed, `steps` how many tokens all rows are fed.
-    `whole` if somebody wants whole distributions, which cross into Python for such a batch only.
+    `whole` if somebody wants whole distributions, which cross into Python for such a batch only; `read` if after every
+    token of a chunk.
     """
 
     kind: Kind
@@ -65,6 +61,7 @@ class Batch:
     ahead: list[int] = field(default_factory=list)
     waiting: list[list[tuple[Task, int]]] = field(default_factory=list)
     whole: bool = False
+    read: bool = False
     steps: int = 1
 
     @property
@@ -102,7 +99,7 @@ class Scheduler:
         waiting = [task for task in tasks if task.missing and not task.in_batch]
         waiting.sort(key=self._order)
         most = self.limits.max_rows if most is None else min(most, self.limits.max_rows)
-        batches: dict[Kind, Batch] = {}
+        batches: dict[Kind | str, Batch] = {}
         rows: dict[tuple[Node, bytes, Kind], tuple[Batch, int]] = {}
         for task in waiting:
             for index, wish in enumerate(task.wishes):
@@ -115,11 +112,10 @@ class Scheduler:
                     batch.waiting[row].append((task, index))
                     batch.ahead[row] = max(batch.ahead[row], wish.ahead)
                 else:
-                    if kind.is_chunk and _OTHER_CHUNKS[kind] in batches:
+                    found = self._with_room(batches, kind, len(wish.tokens), most)
+                    if found is None:
                         continue
-                    batch = batches.get(kind) or batches.setdefault(kind, Batch(kind))
-                    if not self._has_room(batch, wish.tokens, most):
-                        continue
+                    batch = found
                     rows[wish.node, wish.tokens, kind] = batch, batch.rows
                     batch.parents.append(wish.node)
                     batch.tokens.append(wish.tokens)
@@ -128,6 +124,7 @@ class Scheduler:
                 task.in_batch += 1
                 if task.whole:
                     batch.whole = True
+                    batch.read = batch.read or kind is Kind.CHUNK
         for batch in batches.values():
             batch.steps = self._steps(batch)
             self._charge(batch)
@@ -148,15 +145,21 @@ class Scheduler:
     def _order(self, task: Task) -> tuple[int, float, float, int]:
         return task.priority, self._served[task.path.scope], task.path.served, task.sequence
 
-    def _has_room(self, batch: Batch, tokens: bytes, most: int) -> bool:
-        if batch.kind.is_chunk:
-            alike = not batch.rows or len(tokens) == len(batch.tokens[0])
-            return alike and batch.rows < self.limits.max_chunk_rows
-        return batch.rows < most
+    def _with_room(self, batches: dict[Kind | str, Batch], kind: Kind, length: int, most: int) -> Batch | None:
+        """The batch of this tick for a row of so many tokens; None if there is no room."""
+        batch = batches.get(kind)
+        if batch is None:
+            return batches.setdefault(kind, Batch(kind))
+        if kind is not Kind.CHUNK:
+            return batch if batch.rows < most else None
+        whole = len(batch.tokens[0])
+        if length < whole and _SHORT not in batches:
+            return batches.setdefault(_SHORT, Batch(kind))
+        return batch if length == whole and batch.rows < self.limits.max_chunk_rows else None
 
     def _steps(self, batch: Batch) -> int:
         """How many tokens its rows are fed: of ways as many as half of the rows have a use for."""
-        if batch.kind is Kind.STEP or batch.kind.is_chunk:
+        if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK:
             return len(batch.tokens[0])
         limits = self.limits
         useful = 1 + sorted(batch.ahead)[batch.rows // 2]
@@ -173,8 +176,6 @@ class Scheduler:
 
 
 def _kind(wish: Wish, task: Task) -> Kind:
-    if wish.read:
-        return Kind.READ
     if len(wish.tokens) > 1:
         return Kind.CHUNK
     if not wish.ahead or task.whole:

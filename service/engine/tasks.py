@@ -21,6 +21,7 @@ from service.engine.launching import Kept
 from service.engine.observer import EngineObserver
 from service.engine.paths import Paths
 from service.engine.ports import StepModel, StepResult
+from service.engine.reading import Reading
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Score
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
 from service.engine.scoring import ScoreTask, closed_meanwhile, score
@@ -163,15 +164,24 @@ class Tasks:
                     continue
                 if isinstance(task, AdvanceTask) and task.priority is Priority.TYPED:
                     task.awaited += len(batch.tokens[row])
-                if kept.readings is not None:
-                    task.reading = kept.readings[row]
-                elif task.whole:
-                    assert kept.log_probabilities is not None, "a batch with such a task is run for them"
-                    task.distribution = kept.log_probabilities[row]
+                if task.whole:
+                    self._tell(task, index, row, kept)
                 task.receive(self._tree, index, kept.nodes[row])
                 task.followed = kept.followed[row]
                 if not task.missing:
                     self._ready.append(task)
+
+    def _tell(self, task: Task, index: int, row: int, kept: Kept) -> None:
+        """What a task that wants whole distributions is given beside the node."""
+        if kept.readings is not None:
+            task.reading = kept.readings[row]
+            return
+        assert kept.log_probabilities is not None, "a batch with such a task is run for them"
+        task.distribution = kept.log_probabilities[row]
+        if task.wishes[index].read:
+            node = kept.nodes[row]
+            heads = self._tree.top_tokens[[node]], self._tree.top_log_probabilities[[node]]
+            task.reading = Reading(task.distribution[None], *heads)
 
     def fail(self, batch: Batch, error: CarouselError) -> None:
         """Who waited for this batch gets the error instead."""

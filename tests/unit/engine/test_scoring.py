@@ -301,3 +301,16 @@ def test_a_long_text_that_is_held_is_found_in_several_ticks_and_read_no_more() -
     bench.run()
     assert bench.model.steps - before <= 32
     assert_same_bits(bench.scored(again), naive(LONG * 5, 5 * len(LONG) - 1, 0))
+
+
+def test_a_paste_does_not_keep_a_short_text_waiting_until_it_ends() -> None:
+    bench = Bench()
+    for index in range(3):
+        bench.ask(Advance(bench.path("b"), LONG[index:]))
+    bench.engine.tick()
+    tickets = [bench.ask(Score(bench.path("c"), LONG[: 70 + index], top=2)) for index in range(2)]
+    for _ in range(20):
+        bench.engine.tick()
+    for index, ticket in enumerate(tickets):
+        assert_same_bits(bench.scored(ticket), naive(LONG[: 70 + index], 0, 2))
+    assert not all(bench.answers.values())  # the pastes

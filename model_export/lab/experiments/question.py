@@ -1,7 +1,7 @@
 """Question and answer: one or two statements, and a question that one of them answers.
 
-"The dog ate my spaghetti. Who ate my spaghetti?" is answered by a word that was read some words before, among others that
-could be the answer to another question. How far back it lies is the distance.
+"The dog ate my spaghetti. Who ate my spaghetti?" is answered by a word that was read some words before, among others
+that could be the answer to another question. How far back it lies is the distance.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ NEAR = Claim(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """text: statements, the question and the answer, its last word.  distance: words from the answer's mention to it."""
+    """text: statements, question and answer, its last word.  distance: words from the answer's mention to it."""
 
     text: str
     statements: int

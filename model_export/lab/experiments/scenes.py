@@ -1,8 +1,8 @@
 """A film, frame by frame: what is seen can mean two things, and what came before decides (after Chen 2017).
 
 Somebody in the water (w) swims at the beach (B) and bathes elsewhere; somebody with bacon (b) shops in the supermarket
-(S) and cooks elsewhere. A cut (|) ends the scene, and the next may not say where it is: then nothing is known of the place.
-If Bob dies (D), every later picture of him (p) is a flashback, in every later scene.
+(S) and cooks elsewhere. A cut (|) ends the scene, and the next may not say where it is: then nothing is known of the
+place. If Bob dies (D), every later picture of him (p) is a flashback, in every later scene.
 """
 
 from __future__ import annotations

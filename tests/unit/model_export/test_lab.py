@@ -31,6 +31,7 @@ _APP.command()(command)
 _NOT_HELD: dict[str, set[str]] = {
     "selective": {"candidate_active_on_x"},
     "remember": {"a_unit", "b_unit", "forget_gate_closed"},
+    "forget-bias": {"remember_sooner", "far_sooner"},
     "gates": {"people_unit"},
     "copy": {"h_off_while_reading", "h_off_if_showing_costs"},
 }

@@ -238,6 +238,20 @@ def _in_sequence(text: bytes, *, start: bool = False) -> pb.ModelInferRequest:
     return request
 
 
+async def test_one_more_byte_costs_as_many_steps_at_any_length() -> None:
+    model = GatedModel()
+    async with running(model) as server, grpc.aio.insecure_channel(server.grpc) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        costs = []
+        for sequence, length in ((1, 10), (2, 5000)):
+            await stub.ModelInfer(_tokens(b"ab" * (length // 2), start=True, sequence=sequence))
+            before = model.steps
+            for byte in b"xyz":
+                await stub.ModelInfer(_tokens(bytes([byte]), sequence=sequence))
+            costs.append(model.steps - before)
+        assert costs[0] == costs[1] <= 6
+
+
 async def test_a_sequence_goes_on_after_a_restart_even_inside_a_character(tmp_path: Path) -> None:
     store = f"sqlite:{tmp_path / 'sessions.sqlite'}"
     whole = "naïve é".encode()

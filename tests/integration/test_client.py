@@ -12,6 +12,7 @@ import pytest
 
 from carousel_client import (
     Acknowledged,
+    Answer,
     AsyncClient,
     AsyncSession,
     Client,
@@ -21,6 +22,7 @@ from carousel_client import (
     Insert,
     Internal,
     InvalidArgument,
+    Model,
     MoveCursor,
     NotFound,
     Rejected,
@@ -33,6 +35,8 @@ from carousel_client import (
     Unavailable,
     Units,
 )
+from carousel_client.channels import AFFINITY_HEADER, about_session
+from carousel_client.session_state import SessionState
 from service.engine.fake_model import FakeModel
 from service.settings import load_settings
 from service.terminal.local_server import LocalServer
@@ -199,6 +203,53 @@ async def test_a_call_waits_for_a_server_that_is_just_starting() -> None:
         async with running(grpc_port=port):
             session = await creating
             assert await session.text() == "x"
+
+
+class Listening:
+    """A server that notes which header a router would hash, for each method, and knows no method."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, str] = {}
+
+    async def __aenter__(self) -> str:
+        self._server = grpc.aio.server()
+        self._server.add_generic_rpc_handlers((self,))  # type: ignore[arg-type]  # only `service` is asked of a handler
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        return f"127.0.0.1:{port}"
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._server.stop(None)
+
+    def service(self, details: Any) -> None:
+        headers = dict(details.invocation_metadata)
+        self.heard[details.method.rpartition("/")[2]] = headers.get("x-carousel-session", "")
+
+
+async def test_every_call_about_a_session_says_which_so_that_a_router_can_hash_it() -> None:
+    listening = Listening()
+    async with listening as target, AsyncClient(target) as client:
+        with pytest.raises(Internal):
+            await client.create(id="mine")
+        with pytest.raises(Internal):
+            await client.attach("mine")
+        with pytest.raises(Internal):
+            await client.score("a text without a session")
+
+        def type_in_a_thread() -> None:
+            state = SessionState(Answer("mine", 1, 0, 0, Model("m", "d", "n")), Units.CODEPOINT)
+            with Client(target) as threaded, threaded.open_typing(state, 1) as stream, pytest.raises(Internal):
+                next(stream)
+
+        await asyncio.to_thread(type_in_a_thread)
+    assert listening.heard == {"CreateSession": "mine", "GetSession": "mine", "Score": "", "Type": "mine"}
+
+
+def test_a_header_of_the_caller_s_own_is_kept_and_an_id_that_is_no_header_is_left_out() -> None:
+    own = ((AFFINITY_HEADER, "chosen"),)
+    assert about_session(own, "mine") == own
+    for id_ in ("", "日", "a\nb", " padded"):
+        assert about_session((), id_) == ()
 
 
 class LosingProxy:

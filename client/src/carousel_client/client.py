@@ -142,7 +142,7 @@ class Client:
 
         start: what is before it is only read.  top: so many of the likeliest bytes at each place, 0 to 16.
         surprises: so many places, 0 to 64; 10 unless asked otherwise. Bytes need not be whole characters; `start` and
-        offsets count bytes then.
+        offsets count bytes then. A long text takes more than the usual `timeout_s`: some seconds for 64 KiB.
         """
         call = score_call(text, start=start, top=top, surprises=surprises, units=units, model=model)
         return self.run(once(call), timeout_s=timeout_s)

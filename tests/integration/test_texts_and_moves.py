@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -370,3 +371,23 @@ async def test_suggestions_that_come_too_late_are_left_out_over_rest() -> None:
         model.gate.set()
         answer = (await editing).json()
         assert (answer["revision"], answer["suggestions"], answer["finish_reason"]) == (2, [], "deadline")
+
+
+async def test_forks_and_imports_outlive_a_restart_with_their_past(tmp_path: Path) -> None:
+    store = f"sqlite:{tmp_path / 'sessions.sqlite'}"
+    async with running(store=store) as server, calling("grpc", server) as caller:
+        await caller.create(id="source", text="ab")
+        await caller.edit("source", 1, [{"insert": "c"}], edit_id="one")
+        await ask(caller, "ForkSession", session_id="source", id="fork")
+        document = (await ask(caller, "ExportSession", session_id="source"))["document"]
+        await ask(caller, "ImportSession", document=document, id="import")
+        await caller.edit("import", 2, [{"insert": "d"}])
+    async with running(store=store) as server, calling("rest", server) as caller:
+        for name, revision, text in (("fork", 2, "abc"), ("import", 3, "abcd")):
+            found = await caller.get(name)
+            assert (found.revision, found.text) == (revision, text)
+            await caller.edit(name, revision, [{"undo_to": 1}])
+            assert (await caller.get(name)).text == "ab"
+        assert (await caller.edit("import", 1, [{"insert": "c"}], edit_id="one")).revision == 2
+        assert (await ask(caller, "ForkSession", session_id="source", id="fork"))["revision"] == 3
+        assert (await ask(caller, "ImportSession", document=document, id="import"))["revision"] == 4

@@ -123,8 +123,8 @@ async def test_a_connection_that_is_cut_again_and_again_costs_time_and_nothing_e
             proxy.cut_after_bytes = 300 * (acknowledged % 4)  # in the middle of what the server says
 
     with local_server() as port, CuttingProxy(port) as proxy:
-        check(await type_text(proxy.address, watch), losses=4)
-        assert proxy.connections > 4
+        check(await type_text(proxy.address, watch), losses=2)  # cuts that come fast are one loss
+        assert proxy.connections > 2
 
 
 @BOTH

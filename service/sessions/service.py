@@ -46,7 +46,6 @@ from service.sessions.commands import (
     Units,
 )
 from service.sessions.completions import Completion, requests_of
-from service.sessions.documents import read_document, write_document
 from service.sessions.exactly_once import creation_digest, fork_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
@@ -259,6 +258,9 @@ class Sessions:
         session = await self._find_newest(tenant, command.session)
         checkpoint = session.checkpoint()
         await self._settled(session)
+        # Imported for the first document, here and below: the first keystroke does not wait for it.
+        from service.sessions.documents import write_document
+
         return write_document(session.key.id, self._suggesters[session.model].identity, checkpoint)
 
     async def import_(self, tenant: Tenant, command: ImportSession) -> SessionView:
@@ -269,6 +271,8 @@ class Sessions:
         QuotaExceeded, Unavailable.
         """
         check_id(command)
+        from service.sessions.documents import read_document
+
         document, named = read_document(command.document, self._limits)
         if command.id is None:
             check_id(replace(command, id=document.id))

@@ -37,9 +37,9 @@ _FAR = 14  # words: answers from this far on are called far
 class Settings(Checked):
     """embedding: numbers per word."""
 
-    units: Annotated[int, Between(2, 256)] = 48
+    units: Annotated[int, Between(2, 256)] = 64
     embedding: Annotated[int, Between(1, 128)] = 16
-    steps: Annotated[int, Between(1, 50_000)] = 2_500
+    steps: Annotated[int, Between(1, 50_000)] = 5_000
 
 
 ONE = Claim(
@@ -129,7 +129,7 @@ def train(words: Words, settings: Settings, bench: Bench, config: NetworkConfig)
     def draw(step: int) -> Batch:
         return answer_batch(words, [draw_question(generator) for _ in range(64)])
 
-    fit(network, draw, Recipe(settings.steps, rate=0.005), bench, f"question, {config.cell}")
+    fit(network, draw, Recipe(settings.steps, rate=0.008), bench, f"question, {config.cell}")
     return network
 
 

@@ -1,0 +1,146 @@
+"""The long gap: a letter, many x's, and then the letter is asked for; by distance and by cell.
+
+Every network is trained on one distance and measured there: whether it can be learned at all, not how far it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from model_export.lab import pictures
+from model_export.lab.bench import Bench
+from model_export.lab.claims import Claim
+from model_export.lab.experiment import Experiment, Finding, Picture
+from model_export.lab.experiments import remember
+from model_export.lab.network import NetworkConfig
+from model_export.lab.sequences import Batch, batch_of
+from model_export.lab.training import Recipe, fit, new_network
+from service.model.checked import Between, Checked
+
+CELLS = ("rnn", "gru", "lstm", "peephole-lstm")
+GAPS = (5, 20, 60)
+_TESTS = 200
+_GUESSING = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Checked):
+    """seeds: networks of each cell at each distance.  steps: of training each."""
+
+    units: Annotated[int, Between(2, 128)] = 12
+    seeds: Annotated[int, Between(1, 20)] = 3
+    steps: Annotated[int, Between(1, 20_000)] = 500
+
+
+NEAR = Claim(
+    "all_near",
+    "Over five x's every cell learns to remember.",
+    "mean share of right answers, the worst cell's",
+    0.95,
+    digits=3,
+    percent=True,
+)
+RNN_FAR = Claim(
+    "rnn_fails_far",
+    "Over sixty the simple RNN guesses.",
+    "mean share of right answers",
+    0.75,
+    sense="at most",
+    percent=True,
+)
+LSTM_FAR = Claim("lstm_far", "The LSTM still learns it.", "mean share of right answers", 0.95, digits=3, percent=True)
+GRU_FAR = Claim("gru_far", "So does the GRU.", "mean share of right answers", 0.95, digits=3, percent=True)
+PEEPHOLE_FAR = Claim(
+    "peephole_far", "So does the LSTM with peepholes.", "mean share of right answers", 0.95, digits=3, percent=True
+)
+
+
+def draw_round(generator: np.random.Generator, gap: int) -> NDArray[np.int64]:
+    """A or B, as many x's, Y, and the answer."""
+    return remember.draw_round(generator, 1, gap)
+
+
+def only_answers(sequences: Sequence[NDArray[np.int64]]) -> Batch:
+    """Rounds of which the answers alone are to be predicted."""
+    return batch_of(sequences, [remember.answers(one) for one in sequences])
+
+
+def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
+    """The share of right answers by cell and distance, a list over the seeds."""
+    return {
+        cell: {str(gap): [_trained(cell, gap, seed, settings, bench) for seed in range(settings.seeds)] for gap in GAPS}
+        for cell in CELLS
+    }
+
+
+def _trained(cell: str, gap: int, seed: int, settings: Settings, bench: Bench) -> float:
+    network = new_network(NetworkConfig(remember.LETTERS, cell=cell, units=settings.units), seed)
+    generator = np.random.default_rng(seed)
+
+    def draw(step: int) -> Batch:
+        return only_answers([draw_round(generator, gap) for _ in range(16)])
+
+    fit(network, draw, Recipe(settings.steps, rate=0.01), bench, f"{cell} over {gap}, seed {seed}")
+    tests = np.random.default_rng(7)
+    return remember.answered_right(network, [draw_round(tests, gap) for _ in range(_TESTS)])
+
+
+def run(bench: Bench, settings: Settings) -> Finding:
+    """Answer the claims from trainings that were kept, or new ones."""
+    shares = bench.measured(settings.as_document(), lambda: measure(bench, settings))
+    near, far = str(GAPS[0]), str(GAPS[-1])
+    verdicts = (
+        NEAR.verdict(min(float(np.mean(one[near])) for one in shares.values()), _told(shares, near)),
+        RNN_FAR.verdict(float(np.mean(shares["rnn"][far])), _seeds(shares["rnn"][far])),
+        LSTM_FAR.verdict(float(np.mean(shares["lstm"][far])), _seeds(shares["lstm"][far])),
+        GRU_FAR.verdict(float(np.mean(shares["gru"][far])), _seeds(shares["gru"][far])),
+        PEEPHOLE_FAR.verdict(float(np.mean(shares["peephole-lstm"][far])), _seeds(shares["peephole-lstm"][far])),
+    )
+    return Finding(verdicts, (Picture("distance", _draw(shares), _CAPTION),), _STORY, {"shares": shares})
+
+
+def _told(shares: Mapping[str, Mapping[str, Sequence[float]]], gap: str) -> str:
+    return ", ".join(f"{cell} {np.mean(one[gap]):.0%}" for cell, one in shares.items())
+
+
+def _seeds(shares: Sequence[float]) -> str:
+    return "by seed " + ", ".join(f"{share:.0%}" for share in shares)
+
+
+_STORY = (
+    "A letter, then x's that say nothing, then the question. A network can learn to keep the letter only if the error "
+    "at the end is felt at the beginning. The longer the gap, the less is felt.",
+)
+_CAPTION = (
+    "The share of right answers by the number of x's, a network trained for each; dots are seeds, lines their means."
+)
+
+
+def _draw(shares: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    figure, axes = pictures.new_figure(width=8, height=4)
+    for cell, one in shares.items():
+        gaps = [int(gap) for gap in one]
+        (line,) = axes[0].plot(gaps, [float(np.mean(values)) for values in one.values()], label=cell)
+        for gap, values in one.items():
+            axes[0].plot([int(gap)] * len(values), values, ".", color=line.get_color())
+    axes[0].axhline(_GUESSING, color=pictures.GREY, lw=0.8, ls="--")
+    axes[0].set(xlabel="x's in between", ylabel="share right", ylim=(0, 1.03), title="remembering over a gap")
+    axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name="long-gap",
+    title="Over a long gap",
+    question="Over how long a gap can each kind of network learn to remember?",
+    source="Hochreiter & Schmidhuber (1997).",
+    settings=Settings(),
+    claims=(NEAR, RNN_FAR, LSTM_FAR, GRU_FAR, PEEPHOLE_FAR),
+    run=run,
+)

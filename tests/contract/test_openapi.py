@@ -6,6 +6,7 @@ Requests that fit the document and requests that do not, of sessions and models 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,9 @@ EXCLUDED = [positive_data_acceptance, not_a_server_error]
 def base_url() -> Iterator[str]:
     """Of a process of its own: hypothesis and the server would wait for each other's lock."""
     with process("log_format=json") as server:
+        assert server.popen.stderr is not None
+        # Every refusal is logged, and who does not read a pipe stops who writes to it.
+        threading.Thread(target=server.popen.stderr.read, daemon=True).start()
         yield f"http://127.0.0.1:{json.loads(server.lines[-1])['http_port']}"
 
 

@@ -12,7 +12,7 @@ import typer
 
 from carousel_client import CarouselError, RetryPolicy, Session, Stop, SuggestOptions
 from service.terminal.application import build_application
-from service.terminal.finding import Found, find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, Found, find, logs_kept_back, refuse
 from service.terminal.typist import Typist
 
 _TIMEOUT_S = 3.0
@@ -23,7 +23,7 @@ _LOOK_FOR_S = 600.0  # a person may restart a server meanwhile, and has the text
 def type_(
     file: Annotated[Path | None, typer.Argument(help="Start from this file's text. Nothing is written to it.")] = None,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Run this model folder in this process.")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     count: Annotated[int, typer.Option(min=1, max=9, help="Suggestions to show.")] = 3,
     max_bytes: Annotated[int, typer.Option(min=1, max=512, help="Longest suggestion, in bytes.")] = 48,
     stop: Annotated[Stop, typer.Option(help="Where a suggestion ends.")] = Stop.LINE,
@@ -40,7 +40,7 @@ def type_(
         stack.enter_context(logs_kept_back())
         found = find(stack, server, model, timeout_s=_TIMEOUT_S, retry=_ONCE, resume_within_s=_LOOK_FOR_S)
         try:
-            session = found.client.session(text, recreate=True)
+            session = found.client.session(text, model=found.model, recreate=True)
         except CarouselError as error:
             refuse(f"the server at {found.where} refused: {error}")
         asyncio.run(_run(found, session, text, suggest))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from carousel_client import CarouselError, CompleteOptions, Completion, FinishReason, Piece
-from service.terminal.finding import find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, find, logs_kept_back, refuse
 from service.terminal.texts import STDIN, decoded, ending_quietly, read_bytes, say
 
 _CUT_SHORT = 1
@@ -31,7 +30,7 @@ def complete(
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text again.")] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="End after so many seconds with what there is.")] = 60,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Run this model folder in this process.")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with the seed and why each ended.")] = False,
 ) -> None:
     """Print how a text goes on.
@@ -58,7 +57,7 @@ def complete(
         stack.enter_context(logs_kept_back())
         found = find(stack, server, model, timeout_s=timeout_s)
         try:
-            with found.client.complete(text, options) as completion:
+            with found.client.complete(text, options, model=found.model) as completion:
                 pieces = _as_json(completion) if as_json else _as_text(completion, count)
         except CarouselError as error:
             refuse(str(error))

@@ -21,15 +21,18 @@ from service.telemetry.logs import configure_logs
 USAGE = 2
 """The exit code of what could not be done; why, and what would help, is on standard error."""
 
+MODEL_HELP = "Run this model folder in this process; with --server, the name of one of its models."
+
 _PROBE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """A client of the server that was found, and how to name it to a person."""
+    """A client of the server that was found, how to name it to a person, and its model if it is not the default one."""
 
     client: Client
     where: str
+    model: str | None
 
 
 def refuse(message: str) -> NoReturn:
@@ -41,7 +44,7 @@ def refuse(message: str) -> NoReturn:
 def find(
     stack: ExitStack,
     server: str | None,
-    model: Path | None,
+    model: str | None,
     *,
     timeout_s: float,
     retry: RetryPolicy | None = None,
@@ -49,22 +52,22 @@ def find(
 ) -> Found:
     """A server: `server` if it is named, else the one at the default address, else one in this process.
 
-    The last is also what `model`, a folder, asks for. It lives as long as `stack`, and so does the client. Refuses what
-    cannot be had.
+    `model` is the name of one of the named server's models, or a folder, which asks for the last. That one lives as
+    long as `stack`, and so does the client. Refuses what cannot be had.
     """
-    if server is not None and model is not None:
-        refuse("give --server or --model, not both: a server has its model")
     settings = load_settings({})
     target = server or reachable(settings.host, settings.grpc_port)
-    where = target
-    if model is not None or not _listens(target):
-        if server is not None:
+    where, name = target, model
+    if server is not None:
+        if not _listens(server):
             refuse(f"no server answers at {server}; start one with: carousel serve")
+    elif model is not None or not _listens(target):
         if model is None:
             print(f"no server answers at {target}; loading the model into this process", file=sys.stderr, flush=True)
-        target, where = _own_server(stack, settings, model), "in this process"
+        folder = None if model is None else Path(model)
+        target, where, name = _own_server(stack, settings, folder), "in this process", None
     client = Client(target, timeout_s=timeout_s, retry=retry, resume_within_s=resume_within_s)
-    return Found(stack.enter_context(client), where)
+    return Found(stack.enter_context(client), where, name)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from carousel_client import CarouselError
-from service.terminal.finding import find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, find, logs_kept_back, refuse
 from service.terminal.scoring import Cutting, FileScore, FileScorer
 from service.terminal.scoring_view import coloured, described, summary
 from service.terminal.texts import STDIN, decoded, ending_quietly, read_bytes, say
@@ -29,7 +29,7 @@ def score(
     show: Annotated[bool | None, typer.Option(help="The text in colours; only on a terminal if not said.")] = None,
     fail_above: Annotated[float | None, typer.Option(min=0, help="Exit with 1 if it takes more bits per byte.")] = None,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Run this model folder in this process.")] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> None:
     """Say how well the model foresaw a file: in bits per byte, and where it was surprised most.
@@ -58,9 +58,9 @@ def score(
         raise typer.Exit(_ABOVE)
 
 
-def _scored(stack: ExitStack, content: bytes, places: int, server: str | None, model: Path | None) -> FileScore:
+def _scored(stack: ExitStack, content: bytes, places: int, server: str | None, model: str | None) -> FileScore:
     found = find(stack, server, model, timeout_s=_PART_TIMEOUT_S)
-    scorer = FileScorer(found.client, content, places)
+    scorer = FileScorer(found.client, content, places, model=found.model)
     if scorer.is_windowed:
         print(
             "carousel: the file is longer than a server reads at once; what is after its first MiB is scored by parts, "

@@ -71,7 +71,7 @@ class FileScore:
 class ScoringClient(Protocol):
     """What is asked of a client."""
 
-    def score(self, text: str, *, start: int, surprises: int, units: Units) -> Score:
+    def score(self, text: str, *, start: int, surprises: int, units: Units, model: str | None) -> Score:
         """As `Client.score`."""
         ...
 
@@ -79,8 +79,15 @@ class ScoringClient(Protocol):
 class FileScorer:
     """Scores one text part by part: `parts` says how it is cut, `score` asks for one, `result` is the whole."""
 
-    def __init__(self, client: ScoringClient, content: bytes, surprises: int, cutting: Cutting = Cutting()) -> None:
-        self._client, self._content, self._surprises = client, content, surprises
+    def __init__(
+        self,
+        client: ScoringClient,
+        content: bytes,
+        surprises: int,
+        cutting: Cutting = Cutting(),
+        model: str | None = None,
+    ) -> None:
+        self._client, self._content, self._surprises, self._asked = client, content, surprises, model
         self._bits = array("f")
         self._found: list[tuple[int, Surprise]] = []
         self._model: Model | None = None
@@ -96,7 +103,7 @@ class FileScorer:
         # A prompt that has grown is found where it ended before: what is read again was computed already.
         text = self._content[part.begin : part.end].decode()
         start = part.start - part.begin
-        scored = self._client.score(text, start=start, surprises=self._surprises, units=Units.UTF8)
+        scored = self._client.score(text, start=start, surprises=self._surprises, units=Units.UTF8, model=self._asked)
         self._bits.extend(scored.surprisal_bits)
         self._found += [(part.begin + one.offset, one) for one in scored.surprises]
         self._model = scored.model

@@ -187,7 +187,7 @@ class Typist:
         editor = self.editor
         try:
             self._session.close()  # if the server is there, it may still hold it
-            self._session = self._client.session(editor.text, recreate=True)
+            self._session = self._client.session(editor.text, model=self._session.model.name, recreate=True)
             if editor.cursor != len(editor.text):
                 self._session.move(editor.cursor)
         except CarouselError as error:

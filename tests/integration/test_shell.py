@@ -55,7 +55,7 @@ def test_a_completion_is_the_whole_of_standard_output(server: str) -> None:
     for done in (
         run("complete", TEXT, "--max-bytes", "40", "--server", server),
         run("complete", "--max-bytes", "40", "--server", server, given=TEXT),
-        run("complete", "-", "--max-bytes", "40", "--server", server, given=TEXT),
+        run("complete", "-", "--max-bytes", "40", "--server", server, "--model", "fake", given=TEXT),
     ):
         assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)
 
@@ -96,6 +96,7 @@ def test_a_reader_who_has_seen_enough_ends_it_without_a_word(server: str) -> Non
         (["complete"], b"x" * 2**21, "are taken"),
         (["score", "no-such-file"], b"", "No such file"),
         (["score", "-"], b"", "nothing to score"),
+        (["score", "-", "--model", "other"], b"x", "no model 'other'; there are: fake"),
         (["score", "-"], b"a\nb\xe9", "is not UTF-8 (byte 3, in line 2)"),
     ],
 )
@@ -113,8 +114,6 @@ def test_where_no_server_answers_at_the_address_it_says_how_to_start_one() -> No
     nobody = f"127.0.0.1:{free_port()}"
     done = run("complete", "x", "--server", nobody)
     assert done.stderr == f"carousel: no server answers at {nobody}; start one with: carousel serve\n"
-    both = run("score", __file__, "--server", nobody, "--model", "m")
-    assert "not both" in both.stderr
 
 
 def test_without_a_server_the_model_runs_in_the_process(tmp_path: Path) -> None:

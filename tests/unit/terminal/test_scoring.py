@@ -37,7 +37,7 @@ def test_a_part_ends_with_a_line_where_there_is_one() -> None:
 class Bytewise:
     """A client whose bits for a byte are its number; its surprises are all the bytes `!`."""
 
-    def score(self, text: str, *, start: int, surprises: int, units: Units) -> Score:
+    def score(self, text: str, *, start: int, surprises: int, units: Units, model: str | None) -> Score:
         assert units is Units.UTF8
         content = text.encode()
         found = [index for index in range(start, len(content)) if content[index] == ord("!")]

@@ -25,12 +25,13 @@ import pytest
 from service.settings import shipped_model
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
-from tests.faults.history import History, Operation, counts, typed
+from tests.faults.history import History, Operation, Outcome, counts, typed
 
 if TYPE_CHECKING:  # a class for type checkers alone
     from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteAsyncStub
 
 _TIMEOUT_S = 30.0
+_COPIES = (1, 1, 1, 2)  # of a request, sent at the same time: as a network may, or a client that is impatient
 _SUGGEST = pb.SuggestOptions(count=3, max_bytes=12, stop=pb.STOP_NONE)
 
 
@@ -86,18 +87,25 @@ async def type_until_killed(server: Server, history: History, most: int) -> None
             edit_id=f"{history.session}-{operation.number}",
             edits=[pb.EditOperation(insert=typed(operation.number))],
         )
-        operation.outcomes.append("invoked")
-        try:
-            answer = await server.stub.Edit(request, timeout=_TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                operation.outcomes.append("failed")
-                raise
-            operation.outcomes.append("unknown")
+        copies = _COPIES[operation.number % len(_COPIES)]
+        operation.outcomes.extend(["invoked"] * copies)
+        outcomes = await asyncio.gather(*(ask(server, request) for _ in range(copies)))
+        operation.outcomes.extend(outcomes)
+        assert "failed" not in outcomes
+        if not operation.acknowledged:
             return
-        assert answer.session.revision == operation.base + 1
-        operation.outcomes.append("ok")
         server.acknowledged += 1
+
+
+async def ask(server: Server, request: pb.EditRequest) -> Outcome:
+    """Send it once. A copy of a request that is kept is answered as that was."""
+    try:
+        answer = await server.stub.Edit(request, timeout=_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        return "unknown" if lost else "failed"
+    assert answer.session.revision == request.revision + 1
+    return "ok"
 
 
 async def check_recovered(server: Server, history: History) -> None:

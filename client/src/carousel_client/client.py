@@ -99,7 +99,10 @@ class Client:
         units: Units = Units.CODEPOINT,
         recreate: bool = False,
     ) -> Session:
-        """An existing session, as it stands now. Raises NotFound. See `session` for `recreate`."""
+        """An existing session, as it stands now. Raises NotFound. See `session` for `recreate`.
+
+        Undoing to a revision of before is not followed here: with `recreate`, read the text after it.
+        """
         return Session(self, self.run(attaching(id, units, recreate=recreate)))
 
     def import_session(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,15 +78,19 @@ def test_as_json_a_completion_says_what_it_depends_on(server: str) -> None:
     assert isinstance(told["seed"], int)
 
 
-def test_a_reader_who_has_seen_enough_ends_it_without_a_word(server: str) -> None:
+@pytest.mark.parametrize(("interrupted", "code"), [(False, 141), (True, 130)])
+def test_who_has_seen_enough_ends_it_without_a_word(server: str, interrupted: bool, code: int) -> None:
     command = [*COMMAND, "complete", TEXT, "--max-bytes", "4096", "--count", "16", "--server", server]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as popen:
         assert popen.stdout is not None
         assert popen.stderr is not None
         assert popen.stdout.read(1)
-        popen.stdout.close()
+        if interrupted:
+            popen.send_signal(signal.SIGINT)
+        else:
+            popen.stdout.close()
         assert popen.stderr.read() == b""
-        assert popen.wait(60) == 141
+        assert popen.wait(60) == code
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ compatible: .venv-dev/.complete ## buf: the protocol is in good style and breaks
 
 .PHONY: deployable
 deployable: .venv-dev/.complete ## the Kubernetes manifests are valid, the Dockerfile is clean
-	$(RUN)/python deploy/validate.py
+	$(RUN)/python -m deploy.validate
 	$(RUN)/hadolint Dockerfile
 
 .PHONY: test

@@ -87,7 +87,7 @@ def _told(failed: BaseException) -> str:
 
 
 def test_every_operation_answers_as_the_document_says(base_url: str) -> None:
-    assert search(base_url, 4) == []
+    assert search(base_url, 3) == []
 
 
 @pytest.mark.slow

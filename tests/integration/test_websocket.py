@@ -42,9 +42,10 @@ async def test_events_have_the_keys_of_rest(server: Running) -> None:
     async with talking(server) as talk:
         await talk.type("import os", suggest=True)
         (_, acknowledged), (_, suggested) = await talk.read_all(2)
-        rest = await talk.http.post(f"/v1/sessions/{talk.session}/edits", json={"revision": 2, "edits": []})
+        path, edit = f"/v1/sessions/{talk.session}/edits", {"revision": 2, "edits": [{"insert": "."}]}
+        edited = (await talk.http.post(path, json=edit)).json()
         assert set(acknowledged) == {"edit_id", "session"}
-        assert acknowledged["session"] == rest.json()
+        assert acknowledged["session"] == {**edited, "revision": 2, "length": 9, "cursor": 9}
         assert (
             {"edit_id", "revision", "suggestions"}
             <= set(suggested)

@@ -252,6 +252,17 @@ async def _on_its_thread(store: SqliteStore, change: Any) -> None:
     assert done.is_set()
 
 
+async def test_no_more_calls_wait_than_may_and_the_others_are_refused_at_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.sessions.stores.sqlite._MOST_WAITING", 10)
+    async with opened(file) as store:
+        outcomes = await asyncio.gather(*(store.load(KEY) for _ in range(15)), return_exceptions=True)
+        assert outcomes[:10] == [None] * 10
+        assert [type(outcome) for outcome in outcomes[10:]] == [Unavailable] * 5
+        assert await store.load(KEY) is None
+
+
 # SQLite's own limits, which fail as a disk does: how to set one, how to take it back, and what is said.
 FAULTS = {
     "full": ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1073741823", "full"),

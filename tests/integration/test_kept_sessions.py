@@ -15,6 +15,7 @@ import pytest
 
 from service.bootstrap import StartFailed
 from tests.integration.servers import Running, make_server, running
+from tests.integration.test_process import process
 
 
 @pytest.fixture
@@ -138,3 +139,12 @@ async def test_who_was_not_written_for_the_time_of_retention_is_gone_after_the_f
     async with running(store=f"sqlite:{file}", retention="1h") as server:
         assert (await get(server, "old")).status_code == 404
         assert (await get(server, "new")).status_code == 200
+
+
+def test_start_up_prints_where_typed_text_is_kept_for_how_long_and_how_to_keep_none(file: Path) -> None:
+    with process(f"store=sqlite:{file}", "retention=1h") as server:
+        printed = "\n".join(server.lines)
+        assert f"Typed text is kept in sqlite:{file}" in printed
+        assert "at most 3600 seconds after its last edit" in printed
+        assert "--store memory:" in printed and '"store_text": false' in printed
+        assert server.end() == 0

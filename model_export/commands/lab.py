@@ -53,11 +53,12 @@ def lab(
     experiments = [catalogue.load(one) for one in (catalogue.NAMES if name == EVERYTHING else (name,))]
     chosen = [(experiment, experiment.with_settings(given)) for experiment in experiments]
     torch.set_num_threads(1)  # networks of ten units are slower on more
-    bench = Bench(models or _shipped(), out / "models", seed=seed, full=full, console=console)
+    bench = Bench(models or _shipped(), out / "models", seed=seed, console=console)
     outcomes = []
     for experiment, settings in chosen:
         started = time.monotonic()
-        finding = experiment.answer(replace(bench, experiment=experiment.name), settings)
+        anew = full or experiment.trains_otherwise(settings)
+        finding = experiment.answer(replace(bench, experiment=experiment.name, full=anew), settings)
         outcomes.append(outcome.Outcome(experiment, settings, finding, time.monotonic() - started))
         written = outcome.write(outcomes[-1], out)
         _tell(outcomes[-1], written)

@@ -27,10 +27,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an experiment found. `details` go to the JSON; `story` are paragraphs for people who read no code.
-
-    served: a line to type against a trained model, by the model's name.
-    """
+    """What an experiment found. `details` go to the JSON; `story` are paragraphs for people who read no code."""
 
     verdicts: tuple[Verdict, ...]
     pictures: tuple[Picture, ...] = ()
@@ -52,7 +49,8 @@ class Experiment(Generic[S]):
     """One command of the lab.
 
     question: what a reader wants to know.  source: who asked it first.  settings: the defaults; the checked fields
-    are what `--set` may change.  run: trains or loads, looks, and answers every claim.
+    are what `--set` may change.  run: trains or loads, looks, and answers every claim.  looks: settings that change
+    what is looked at and not what is trained.
     """
 
     name: str
@@ -63,6 +61,12 @@ class Experiment(Generic[S]):
     claims: tuple[Claim, ...]
     run: Callable[[Bench, S], Finding]
     serves: tuple[Served, ...] = ()
+    looks: frozenset[str] = frozenset()
+
+    def trains_otherwise(self, settings: S) -> bool:
+        """Whether networks that were trained with the defaults are not what these settings ask for."""
+        asked, defaults = settings.as_document(), self.settings.as_document()
+        return any(asked[name] != value for name, value in defaults.items() if name not in self.looks)
 
     def with_settings(self, given: Mapping[str, str]) -> S:
         """The defaults but for what was given as text. Raises TrainingError that names the setting."""

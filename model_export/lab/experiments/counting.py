@@ -259,5 +259,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(EXACT, BEYOND, COUNTER, CHANCE, SPARSE, STEADY, KNOCKED_OUT),
     run=run,
+    looks=frozenset({"unit"}),
     serves=(Served("counting", "aaaX", "it suggests bbb, and then the end"),),
 )

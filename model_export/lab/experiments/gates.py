@@ -340,4 +340,5 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(FRANCE, ITALY, HER, BUT, PEOPLE_UNIT, CHANCE, SAID, LARGE, NEIGHBOURS),
     run=run,
+    looks=frozenset({"unit"}),
 )

@@ -234,5 +234,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(STATED, ONLY_THERE, LEARNED, LEARNED_ONLY, LONGER),
     run=run,
+    looks=frozenset({"beyond"}),
     serves=(Served("turnstile", "cc", "the only suggestion worth its name is w; type another c and it stops"),),
 )

@@ -108,6 +108,13 @@ def test_a_small_network_is_trained_exported_and_looked_at(tmp_path: Path) -> No
     assert load_model(tmp_path / "models" / "counting").shapes[0].width == 4
 
 
+def test_a_setting_that_only_looks_takes_the_shipped_network_and_one_that_trains_does_not(tmp_path: Path) -> None:
+    for given, trains in (("unit=9", False), ("steps=3", True)):
+        result = _run(["counting", "--set", given, "--json", "--out", str(tmp_path / given)])
+        assert result.exit_code == 0, result.stderr
+        assert (tmp_path / given / "models" / "counting" / MANIFEST_FILE).exists() == trains
+
+
 def test_without_a_name_the_experiments_are_listed() -> None:
     result = _run([])
     assert result.exit_code == 0

@@ -225,7 +225,7 @@ class Settings:
         switch(), "Believe x-carousel-tenant; only behind a gateway that has authenticated the caller.", False
     )
     allowed_origins: tuple[str, ...] = _setting(
-        origins(), "Web origins that may call the REST paths, separated by commas.", ()
+        origins(), "Web origins that may call over HTTP and WebSockets, separated by commas.", ()
     )
     max_edit_bytes: int = _setting(size(), "Largest edit, in bytes of UTF-8.", 64 * 1024)
     max_session_bytes: int = _setting(size(), "Largest text of a session, in bytes of UTF-8.", 1024 * 1024)

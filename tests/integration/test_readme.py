@@ -146,7 +146,7 @@ def by_reflection(target: str, method: str, body: str) -> Any:
 async def test_the_shell_s_commands_print_a_completion_and_a_score(server: Running) -> None:
     port = {"CAROUSEL_GRPC_PORT": str(server.addresses.grpc_port)}
     (complete,) = lines("./carousel complete")
-    assert complete[2] == "import os\nfor "
+    assert complete[2] == "for root, dirs, files in os."
     assert await run(sys.executable, "-m", "service.terminal", *complete[1:], **port)
     (score,) = lines("./carousel score")
     printed = await run(sys.executable, "-m", "service.terminal", *score[1:], **port)

@@ -1,7 +1,11 @@
-"""A real Valkey of our own, on a port that the system chose, which a test may stop, start, fill and freeze."""
+"""A real Valkey of our own, on a port that the system chose, which a test may stop, start, fill and freeze.
+
+`CAROUSEL_TEST_VALKEY=redis-server` holds another program to the same.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -31,7 +35,15 @@ class ValkeyServer:
 
     def start(self) -> ValkeyServer:
         """Start, and wait until it answers."""
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        command = [
+            os.environ.get("CAROUSEL_TEST_VALKEY") or str(get_binary_path()),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self._folder),
+        ]
         command += ["--save", "", "--databases", str(DATABASES), "--loglevel", "warning", *self._flags]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline_s = time.monotonic() + _START_S

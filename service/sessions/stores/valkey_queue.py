@@ -18,6 +18,7 @@ from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey
 from service.sessions.stores.valkey_link import RETRY_AFTER_S, Command, Link, refused
 from service.sessions.stores.valkey_scripts import APPEND, CREATE, DELETE, FENCED
 
+_LATER_S = 60.0  # when somebody has to change something first
 _MOST_WAITING = 20_000  # calls
 _MOST_AT_ONCE = 512  # calls in one list of commands
 _MOST_JOINED = 256  # edits in one compare-and-set; Lua unpacks no more than some thousands
@@ -140,6 +141,10 @@ def _follows(joined: Sequence[_Call], edit: Appended) -> bool:
 
 
 def _check_synced(answer: Any) -> None:
+    if isinstance(answer, ResponseError) and "unknown command" in str(answer):
+        raise Unavailable(
+            "the session store cannot say that its disk has it: --acknowledge fsync wants Redis 7.2", _LATER_S
+        )
     if isinstance(answer, ResponseError):
         raise refused(answer)
     if answer[0] < 1:

@@ -45,6 +45,10 @@ class EngineSuggester:
         """A new path at the empty text."""
         return self._engine.open_path(scope)
 
+    def fork_path(self, path: PathId) -> PathId:
+        """A new path where another one stands."""
+        return self._engine.fork_path(path)
+
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled."""
         self._engine.close_path(path)

@@ -115,6 +115,10 @@ class Engine:
         """A new path at the empty text. Paths of one scope share states, paths of different scopes never do."""
         return self._tasks.open_path(scope)
 
+    def fork_path(self, path: PathId) -> PathId:
+        """A new path in the scope of another, standing where that one does, as if it had been moved there, too."""
+        return self._tasks.fork_path(path)
+
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work ends as superseded."""
         self._tasks.close_path(path)

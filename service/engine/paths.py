@@ -23,6 +23,12 @@ class Paths:
         self._paths[id_] = Path(id_, scope)
         self._of_scope[scope] += 1
 
+    def fork(self, id_: PathId, path: Path) -> None:
+        """A new path where another one stands."""
+        self.open(id_, path.scope)
+        if path.at is not None:
+            self.place(self._paths[id_], path.at)
+
     def close(self, path: Path) -> bool:
         """Give a path up; whether it was the last one of its scope."""
         del self._paths[path.id]

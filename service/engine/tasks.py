@@ -85,6 +85,13 @@ class Tasks:
         self._paths.open(path, scope)
         return path
 
+    def fork_path(self, id_: PathId) -> PathId:
+        """A new path where another one stands."""
+        path, forked = self._paths.find(id_), PathId(next(self._numbers))
+        assert path is not None, "it is open"
+        self._paths.fork(forked, path)
+        return forked
+
     def close_path(self, id_: PathId) -> None:
         """Give the path up; its unfinished work ends as superseded."""
         path = self._paths.find(id_)

@@ -134,6 +134,12 @@ class FakeSuggester:
         self.paths[path] = b""
         return path
 
+    def fork_path(self, path: PathId) -> PathId:
+        """As `Suggester.fork_path`."""
+        forked = self.open_path(self.scopes[path])
+        self.paths[forked] = self.paths[path]
+        return forked
+
     def close_path(self, path: PathId) -> None:
         """As `Suggester.close_path`."""
         del self.paths[path]

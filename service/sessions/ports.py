@@ -58,6 +58,9 @@ class Suggester(Protocol):
     def open_path(self, scope: str) -> PathId:
         """A new path at the empty text. Paths of one scope share states; paths of different scopes never do."""
 
+    def fork_path(self, path: PathId) -> PathId:
+        """A new path in the scope of another, which counts as told what that one was told last."""
+
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled, its unfinished suggestions are answered `superseded`."""
 

@@ -243,9 +243,12 @@ class Sessions:
             source = await self._find_newest(tenant, command.session)
             checkpoint = source.checkpoint_at(source.revision if command.revision is None else command.revision)
             await self._settled(source)
-            forked = await self._held.begin(
-                key, replace(checkpoint, incarnation=self._new_incarnation(), creation=creation)
-            )
+            incarnation = self._new_incarnation()
+            forked = await self._held.begin(key, replace(checkpoint, incarnation=incarnation, creation=creation))
+            if forked.fence.incarnation == incarnation and not source.closed:
+                suggester = self._suggesters[source.model]
+                suggester.close_path(forked.path)
+                forked.stand_beside(source, suggester.fork_path(source.path))
         if forked.creation != creation:
             raise RevisionConflict(
                 f"session {key.id!r} exists and is no fork of that session and revision: choose another id",

@@ -14,7 +14,7 @@ from service.engine.requests import PathId
 from service.errors import InvalidArgument, RevisionConflict
 from service.sessions.accepts import OfferedSuggestions
 from service.sessions.commands import Accept, EditSession, Insert, SetText, UndoTo, Units
-from service.sessions.differences import difference
+from service.sessions.differences import common_prefix, difference
 from service.sessions.edits import field_of, offset_of, splice_of
 from service.sessions.exactly_once import KnownEdits, edit_digest
 from service.sessions.history import History, undo
@@ -220,6 +220,12 @@ class Session:
         """The engine has taken `movement`."""
         self._told = b"" if self._text.left.isascii() else movement.text
         self._kept = self._text.cursor
+
+    def stand_beside(self, other: Session, path: PathId) -> None:
+        """Go on from `path`, which was forked from that of `other`: the engine knows what both texts begin with."""
+        self.path = path
+        self._kept = min(other._kept, common_prefix(other._text.left, self._text.left))
+        self._told = other._told
 
     def _check_revision(self, base: int) -> None:
         current = self.fence.revision

@@ -314,3 +314,20 @@ def test_a_paste_does_not_keep_a_short_text_waiting_until_it_ends() -> None:
     for index, ticket in enumerate(tickets):
         assert_same_bits(bench.scored(ticket), naive(LONG[: 70 + index], 0, 2))
     assert not all(bench.answers.values())  # the pastes
+
+
+def test_a_forked_path_stands_where_the_other_stood_and_costs_no_step_and_no_search() -> None:
+    bench = Bench()
+    path = bench.path()
+    early = bench.engine.fork_path(path)  # of a path that has not moved yet
+    bench.ask(Advance(path, LONG))
+    bench.run()
+    forked = bench.engine.fork_path(path)
+    bench.engine.close_path(path)
+    before = bench.model.steps
+    bench.ask(Advance(forked, LONG + b"a", len(LONG)))
+    bench.run()
+    assert bench.model.steps - before == 1
+    bench.ask(Advance(early, LONG[:9]))
+    bench.run()
+    assert bench.model.steps - before <= 10

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import InvalidArgument, NotFound, RevisionConflict
 from service.sessions.commands import (
@@ -92,3 +94,34 @@ def test_an_edit_id_means_an_edit_of_one_session() -> None:
     room = grown(Room())
     forked = fork(room)
     assert room.edit(forked.id, 4, Insert("X"), edit_id="edit 1").revision == 5
+
+
+def test_a_fork_stands_where_its_source_stands_and_the_engine_is_told_what_differs() -> None:
+    room = grown(Room())
+    before = set(room.other_suggester.paths)
+    forked = fork(room)
+    (path,) = set(room.other_suggester.paths) - before
+    assert (room.other_suggester.advances[-1].path, room.other_suggester.advances[-1].kept) == (path, 1)
+    fork(room, revision=3)  # the cursor is at the end there
+    assert room.other_suggester.advances[-1].text == "abé".encode()
+    assert room.other_suggester.advances[-1].kept == 1
+    room.edit(forked.id, 4, Insert("é"))
+    assert room.other_suggester.advances[-1].text == "aé".encode()
+    assert len(room.other_suggester.paths) == 3  # of the source and two forks
+    now(room.sessions.delete(TENANT, DeleteSession(forked.id)))
+    assert len(room.other_suggester.paths) == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.text("aé\U0001f600", max_size=3)), max_size=6), st.data())
+def test_what_a_fork_tells_the_engine_is_true_whatever_it_was_told_before(
+    typed: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    """The fake refuses a `kept` that is not."""
+    room = Room()
+    view = room.create("é", "source")
+    for position, text in typed:
+        view = room.edit(SOURCE, view.revision, MoveCursor(min(position, view.length)), Insert(text))
+    forked = fork(room, revision=data.draw(st.integers(1, view.revision)))
+    for position, text in typed:
+        forked = room.edit(forked.id, forked.revision, MoveCursor(min(position, forked.length)), Insert(text))
+        view = room.edit(SOURCE, view.revision, Insert(text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 from hypothesis import HealthCheck, settings
@@ -17,3 +19,4 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 # A server that a test starts without naming a store keeps its sessions by default: here, not in anybody's home.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="carousel-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)

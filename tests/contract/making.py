@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -52,13 +53,15 @@ class SharedValkey:
     """One server for all tests, started by the first that wants it; every folder has a database of its own there."""
 
     server: ValkeyServer | None = None
+    kept: Path
     databases: ClassVar[dict[Path, int]] = {}
 
     @classmethod
     def url(cls, folder: Path) -> str:
         """Of the database of that folder, which is empty when the folder is first named."""
         if cls.server is None:
-            cls.server = ValkeyServer(Path(tempfile.mkdtemp(prefix="carousel-valkey-"))).start()
+            cls.kept = Path(tempfile.mkdtemp(prefix="carousel-valkey-"))
+            cls.server = ValkeyServer(cls.kept).start()
         if folder not in cls.databases:
             cls.databases[folder] = len(cls.databases) % DATABASES
             cls.server.ask("FLUSHDB", database=cls.databases[folder])
@@ -69,6 +72,7 @@ class SharedValkey:
         if cls.server is not None:
             cls.server.kill()
             cls.server = None
+            shutil.rmtree(cls.kept)
 
 
 @asynccontextmanager

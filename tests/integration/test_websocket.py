@@ -319,8 +319,8 @@ async def test_edits_and_refused_handshakes_are_counted(server: Running) -> None
 
 
 @contextmanager
-def server_process() -> Iterator[tuple[Process, int]]:
-    with process("log_format=json") as server:
+def server_process(*flags: str) -> Iterator[tuple[Process, int]]:
+    with process("log_format=json", *flags) as server:
         yield server, int(json.loads(server.lines[-1])["http_port"])
 
 
@@ -447,4 +447,18 @@ async def test_a_signal_ends_a_process_whose_callers_do_not_answer_the_close() -
         events = [json.loads(bytes(frame.data)) for frame in caller.frames if frame.opcode is Opcode.TEXT]
         assert [next(iter(event)) for event in events] == ["opened", "ended"]
         assert int.from_bytes(bytes(caller.frames[-1].data)[:2], "big") == 1012
+        caller.close()
+
+
+@pytest.mark.slow
+async def test_a_caller_who_never_reads_does_not_outlast_the_grace() -> None:
+    with server_process("grace_s=1") as (server, port):
+        caller = UnreadSocket(port)
+        number = 0
+        while caller.send(Frame(Opcode.TEXT, _asking(number))) and number < 30_000:
+            number += 1
+        assert server.end() == 0
+        log = "".join(server.lines)
+        assert "a conversation was cut off" in log
+        assert "Traceback" not in log
         caller.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
@@ -53,6 +54,11 @@ class TypingSockets:
             view = await self._sessions.get(tenant, GetSession(session, units=Units(units or Units.CODEPOINT)))
             await wire.write(messages.opened(view))
             await self._converse(wire, tenant, view)
+        except asyncio.CancelledError:
+            if not self._lifecycle.draining:
+                raise
+            # The grace is over: the server ends, and so does this, which is no failure of anybody's to log.
+            self._log.info("a conversation was cut off: its caller does not read", extra={"operation": OPERATION})
         except CarouselError as error:
             self._observer.request("websocket", OPERATION, error.code.value, 0.0)
             await wire.write(wire.rejected("", error))

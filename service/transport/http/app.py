@@ -40,7 +40,8 @@ from service.transport.observer import RequestObserver
 _DESCRIPTION = """Autocomplete whose model remembers.
 
 Start a session, send edits as they are typed, and get suggestions for what comes next at the cursor.
-Errors are RFC 9457 problem details with a stable `code`; every answer carries `x-request-id`."""
+Errors are RFC 9457 problem details with a stable `code`; every answer carries `x-request-id`.
+With the header `x-carousel-timeout-ms` a caller says how long it waits."""
 
 
 def create_app(

@@ -51,6 +51,7 @@ class Asked:
     read_s: list[float] = field(default_factory=list)
     keystroke_s: list[float] = field(default_factory=list)
     resident_bytes: float = 0.0
+    cpu_share: float = 0.0  # of the load generator, of one core
 
 
 def parked(
@@ -126,6 +127,7 @@ def ask(file: Path, numbers: Iterable[int], model: Path | None) -> Asked:
     found = Asked()
     flags = ("--store", f"sqlite:{file}")
     with own_server(model, flags) as measured, Client(measured.target, timeout_s=_TIMEOUT_S) as client:
+        asking_s, cpu_s = time.perf_counter(), time.process_time()
         for number in numbers:
             began_s = time.perf_counter()
             session = client.attach(_key(number).id)
@@ -133,6 +135,7 @@ def ask(file: Path, numbers: Iterable[int], model: Path | None) -> Asked:
             session.edit([Insert("x")])
             found.keystroke_s.append(time.perf_counter() - read_s)
             found.read_s.append(read_s - began_s)
+        found.cpu_share = (time.process_time() - cpu_s) / (time.perf_counter() - asking_s)
         found.resident_bytes = measured.counter("process_resident_memory_bytes")
     return found
 
@@ -165,6 +168,7 @@ def report_of(
         Figure("file_bytes", "bytes of the file per session", file_bytes / sessions, "bytes", 0),
         Figure("made_per_s", "sessions made per second", made_per_s, digits=0),
         Figure("sessions", "sessions", sessions, digits=0),
+        Figure("client_cpu_share", "CPU of the load generator, of one core", many.cpu_share),
     )
     title = f"parked: {sessions:,} sessions of {settings['text_bytes']:,} bytes on SQLite"
     return Report("parked", title, figures, where, settings)

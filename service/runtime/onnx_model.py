@@ -170,7 +170,8 @@ def load_model(
     manifest = read_manifest(folder)
     if manifest.vocabulary != "bytes":
         raise ModelFolderError(
-            f"{folder} reads {manifest.vocabulary}, but a session is a text of bytes; train a byte-level model to serve it"
+            f"{folder} reads {manifest.vocabulary}, but a session is a text of bytes; train a byte-level model and "
+            "serve that"
         )
     if precision == "auto":
         precision = "int8" if "int8" in manifest.graphs else "fp32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.contract.facades.facade import Facade
 from tests.contract.facades.grpc import GrpcComplete, GrpcEdit, GrpcType
-from tests.contract.facades.http import RestComplete, RestEdit, RestEvents
+from tests.contract.facades.http import RestComplete, RestEdit, RestEvents, RestPrompt
 from tests.contract.facades.kserve import KserveGrpc, KserveRest, KserveStream
 from tests.contract.facades.llama import LlamaCompletion, LlamaEvents, LlamaInfill
 from tests.contract.facades.openai import OpenAICompletion, OpenAIEvents
@@ -17,6 +17,7 @@ FACADES: tuple[type[Facade], ...] = (
     RestEdit,
     RestComplete,
     RestEvents,
+    RestPrompt,
     WebSocketType,
     OpenAICompletion,
     OpenAIEvents,

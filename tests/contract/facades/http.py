@@ -155,6 +155,17 @@ class RestComplete(HttpFacade):
         return Told(one["text"], one["finish_reason"])
 
 
+class RestPrompt(RestComplete):
+    """The text is the prompt."""
+
+    name = "REST prompt"
+    can: ClassVar[frozenset[Ability]] = EVERYTHING - {"revision", "session"}
+
+    async def request(self, asked: Asked) -> tuple[str, dict[str, Any], dict[str, str]]:
+        named = {} if asked.model is None else {"model": asked.model}
+        return "/v1/complete", {"prompt": asked.text, "max_bytes": asked.max_bytes, **named}, asked.headers
+
+
 class RestEvents(RestComplete):
     """The same, as events."""
 

@@ -27,6 +27,7 @@ from service.sessions.commands import (
     Delete,
     Edit,
     EditSession,
+    ForkSession,
     GetSession,
     Insert,
     MoveCursor,
@@ -52,6 +53,7 @@ class Turned:
         self.engine = Engine(model, config, clock=time.monotonic)
         self.identity = ModelIdentity("turned", "0" * 64, "0" * 16)
         self.open_path = self.engine.open_path
+        self.fork_path = self.engine.fork_path
         self.close_path = self.engine.close_path
 
     def advance(self, request: Advance) -> Answered:
@@ -175,6 +177,24 @@ def test_any_history_of_edits_ends_like_a_fresh_session(start: str, moves: list[
     fresh = sessions_over(FakeModel(), None)
     expected = now(fresh.create(TENANT, CreateSession(left_of_cursor(sessions, view), suggest=spec)))
     assert shown(view) == shown(expected)
+
+
+@given(words, st.lists(steps, max_size=12), st.sampled_from([None, 48]), st.integers(0, 12), words)
+@settings(max_examples=25)
+def test_a_fork_of_any_revision_suggests_like_a_fresh_session_and_leaves_its_source_alone(
+    start: str, moves: list[Edit | int], rows: int | None, back: int, typed: str
+) -> None:
+    sessions = sessions_over(FakeModel(), rows)
+    source = play(sessions, moves, start)
+    revision = max(source.revision - back, 1)
+    view = now(sessions.fork(TENANT, ForkSession(source.id, revision=revision)))
+    more = (Insert(typed),) if typed else ()
+    view = now(sessions.edit(TENANT, EditSession(view.id, revision, more, suggest=spec)))
+    again = now(sessions.edit(TENANT, EditSession(source.id, source.revision, suggest=spec)))
+    for one in (view, again):
+        fresh = sessions_over(FakeModel(), None)
+        expected = now(fresh.create(TENANT, CreateSession(left_of_cursor(sessions, one), suggest=spec)))
+        assert shown(one) == shown(expected)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ NAMES = (
     "gates",
     "scenes",
     "question",
+    "long-gap",
     "peepholes",
 )
 

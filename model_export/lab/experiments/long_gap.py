@@ -162,19 +162,21 @@ _STORY = (
     "at the end is felt at the beginning. The longer the gap, the less is felt.",
 )
 _CAPTION = (
-    "The share of right answers by the number of x's, a network trained for each; dots are seeds, lines their means."
+    "The share of right answers by the number of x's, a network trained for each; dots are seeds, bars their means."
 )
 
 
 def _draw(shares: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    figure, axes = pictures.new_figure(width=8, height=4)
-    for cell, one in shares.items():
-        gaps = [int(gap) for gap in one]
-        (line,) = axes[0].plot(gaps, [float(np.mean(values)) for values in one.values()], label=cell)
-        for gap, values in one.items():
-            axes[0].plot([int(gap)] * len(values), values, ".", color=line.get_color())
+    figure, axes = pictures.new_figure(width=9, height=4)
+    wide = 0.8 / len(shares)
+    for number, (cell, one) in enumerate(shares.items()):
+        places = np.arange(len(one)) + wide * (number - (len(shares) - 1) / 2)
+        axes[0].bar(places, [float(np.mean(values)) for values in one.values()], 0.9 * wide, label=cell)
+        for place, values in zip(places, one.values(), strict=True):
+            axes[0].plot([place] * len(values), values, ".", color="black", markersize=4)
     axes[0].axhline(_GUESSING, color=pictures.GREY, lw=0.8, ls="--")
-    axes[0].set(xlabel="x's in between", ylabel="share right", ylim=(0, 1.03), title="remembering over a gap")
+    axes[0].set_xticks(range(len(GAPS)), [f"{gap} x's" for gap in GAPS])
+    axes[0].set(ylabel="share right", ylim=(0, 1.03), title="remembering over a gap")
     axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

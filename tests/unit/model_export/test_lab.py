@@ -33,6 +33,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "remember": {"a_unit", "b_unit", "forget_gate_closed"},
     "forget-bias": {"remember_sooner", "far_sooner"},
     "gates": {"people_unit"},
+    "long-gap": {"lstm_far", "open_lstm_far", "lstm_1997_far", "peephole_far"},
     "question": {"lstm_two_statements"},
     "copy": {"h_off_while_reading", "h_off_if_showing_costs"},
 }

@@ -88,8 +88,8 @@ constraints: .venv-dev/.complete ## pin the newest versions that fit together, i
 
 ##@ Take longer
 .PHONY: test-all
-test-all: .venv-dev/.complete .venv-tritonclient/.complete ## every test, the container image and other CPUs included (wants buildah, mmdebstrap, qemu)
-	.ci/system-packages buildah mmdebstrap qemu-user-static
+test-all: .venv-dev/.complete .venv-tritonclient/.complete ## every test, the container image and other CPUs included (wants buildah, mmdebstrap, qemu, promtool)
+	.ci/system-packages buildah mmdebstrap prometheus qemu-user-static
 	$(PYTEST) -m "not faults" --timeout 1200 $(ARGS)
 
 .PHONY: faults

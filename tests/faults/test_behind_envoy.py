@@ -1,0 +1,205 @@
+"""Two replicas that share a Valkey, behind the Envoy that deploy/envoy ships: who gets what, and what a kill costs.
+
+A replica that is gone is not waited for: what it was asked is asked at the other one, streams are cut and go on there,
+and every acknowledged keystroke is in the text, once and in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import connect
+
+from carousel_client import Acknowledged, AsyncClient, AsyncTypingStream, Disconnected, Event, Insert, Rejected
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
+from tests.contract.valkey_server import ValkeyServer
+from tests.faults.envoy_process import Envoy, Replica, envoy
+from tests.integration.test_process import Process, process
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+
+AFFINITY = "x-carousel-session"
+TYPED = "".join(f"line {n}\n" for n in range(12))
+
+
+@dataclass
+class Fleet:
+    """The replicas and what stands before them."""
+
+    replicas: list[Process]
+    metrics: list[str]
+    envoy: Envoy
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.envoy.port}"
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.envoy.port}"
+
+    def answered(self, operation: str) -> tuple[int, ...]:
+        """How many requests of an operation each replica has answered."""
+        return tuple(_requests(url, operation) for url in self.metrics)
+
+    def kill(self, number: int) -> None:
+        self.replicas[number].popen.send_signal(signal.SIGKILL)
+        self.replicas[number].popen.wait(timeout=10)
+
+
+def _requests(url: str, operation: str) -> int:
+    text = httpx.get(url, verify=False).text
+    return sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "carousel_requests_total" and sample.labels["operation"] == operation
+    )
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
+        stack.callback(valkey.kill)
+        servers = [stack.enter_context(process("log_format=json", f"store={valkey.url()}")) for _ in range(2)]
+        said: list[dict[str, Any]] = [json.loads(server.lines[-1]) for server in servers]
+        replicas = [Replica(one["grpc_port"], one["http_port"]) for one in said]
+        metrics = [f"http://127.0.0.1:{one['metrics_port']}/metrics" for one in said]
+        yield Fleet(servers, metrics, stack.enter_context(envoy(tmp_path, replicas)))
+
+
+def _who(before: tuple[int, ...], after: tuple[int, ...]) -> set[int]:
+    return {number for number, (was, is_) in enumerate(zip(before, after, strict=True)) if is_ > was}
+
+
+async def test_a_session_has_one_replica_by_header_and_by_path_and_sessions_are_spread(fleet: Fleet) -> None:
+    owners: Counter[int] = Counter()
+    async with httpx.AsyncClient(base_url=fleet.http, verify=False) as http:
+        for number in range(16):
+            id_ = f"affine-{number}"
+            made = await http.post("/v1/sessions", json={"id": id_, "text": "a"}, headers={AFFINITY: id_})
+            assert made.status_code == 201
+            before = fleet.answered("GetSession")
+            for _ in range(2):
+                assert (await http.get(f"/v1/sessions/{id_}?include=text", headers={AFFINITY: id_})).is_success
+                assert (await http.get(f"/v1/sessions/{id_}")).is_success
+            (owner,) = _who(before, fleet.answered("GetSession"))
+            edits = fleet.answered("Edit")
+            body = {"revision": 1, "edits": [{"insert": "b"}]}
+            assert (await http.post(f"/v1/sessions/{id_}/edits", json=body)).is_success
+            assert _who(edits, fleet.answered("Edit")) == {owner}
+            typed = fleet.answered("Type")
+            async with connect(f"ws://127.0.0.1:{fleet.envoy.port}/v1/sessions/{id_}/type") as socket:
+                await socket.send(json.dumps({"revision": 2, "edit_id": "e", "edits": [{"insert": "c"}]}))
+                said = [json.loads(await socket.recv()).keys() for _ in range(2)]
+                assert [next(iter(keys)) for keys in said] == ["opened", "acknowledged"]
+            assert _who(typed, fleet.answered("Type")) == {owner}
+            owners[owner] += 1
+    assert set(owners) == {0, 1}, owners
+
+
+async def test_a_session_has_one_replica_over_grpc_by_metadata(fleet: Fleet) -> None:
+    owners = set()
+    async with grpc.aio.insecure_channel(fleet.grpc) as channel:
+        stub = AutocompleteStub(channel)
+        for number in range(16):
+            id_ = f"affine-{number}"
+            metadata = ((AFFINITY, id_),)
+            await stub.CreateSession(pb.CreateSessionRequest(id=id_), metadata=metadata)
+            before = fleet.answered("Edit")
+            for revision in range(1, 4):
+                edit = pb.EditRequest(session_id=id_, revision=revision, edits=[pb.EditOperation(insert="x")])
+                await stub.Edit(edit, metadata=metadata)
+            (owner,) = _who(before, fleet.answered("Edit"))
+            owners.add(owner)
+    assert owners == {0, 1}
+
+
+async def test_what_is_for_operators_is_not_for_callers_and_no_tenant_is_named_from_outside(fleet: Fleet) -> None:
+    async with httpx.AsyncClient(base_url=fleet.http, verify=False) as http:
+        assert (await http.get("/metrics")).status_code == 404
+        made = await http.post("/v1/sessions", json={"id": "mine"}, headers={"x-carousel-tenant": "somebody"})
+        assert made.status_code == 201
+        assert (await http.get("/v1/sessions/mine")).is_success
+
+
+async def test_a_session_made_through_envoy_goes_on_over_rest_and_grpc_when_its_replica_is_killed(
+    fleet: Fleet,
+) -> None:
+    metadata, headers = ((AFFINITY, "s"),), {AFFINITY: "s"}
+    async with (
+        httpx.AsyncClient(base_url=fleet.http, verify=False, timeout=20) as http,
+        grpc.aio.insecure_channel(fleet.grpc) as channel,
+    ):
+        stub = AutocompleteStub(channel)
+        await http.post("/v1/sessions", json={"id": "s", "text": "été "}, headers=headers)
+        before = fleet.answered("Edit")
+        body = {"revision": 1, "edit_id": "e1", "edits": [{"insert": "a"}], "suggest": {"count": 2}}
+        (await http.post("/v1/sessions/s/edits", json=body, headers=headers)).raise_for_status()
+        (owner,) = _who(before, fleet.answered("Edit"))
+        edit = pb.EditRequest(session_id="s", revision=2, edit_id="e2", edits=[pb.EditOperation(insert="b")])
+        assert (await stub.Edit(edit, metadata=metadata)).session.revision == 3
+
+        fleet.kill(owner)
+        edit = pb.EditRequest(session_id="s", revision=3, edit_id="e3", edits=[pb.EditOperation(insert="c")])
+        assert (await stub.Edit(edit, metadata=metadata, timeout=20)).session.revision == 4
+        body = {"revision": 4, "edit_id": "e4", "edits": [{"insert": "d"}], "suggest": {"count": 2}}
+        answer = await http.post("/v1/sessions/s/edits", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["revision"]) == (200, 5)
+        again = await http.post("/v1/sessions/s/edits", json=body, headers=headers)
+        assert again.json()["revision"] == 5
+        read = await http.get("/v1/sessions/s?include=text")
+        assert read.json()["text"] == "été abcd"
+        fresh = await http.post("/v1/sessions", json={"text": "été abcd", "suggest": {"count": 2}})
+
+    def bits(suggestions: list[dict[str, Any]]) -> list[tuple[str, float]]:
+        return [(one["text"], one["probability"]) for one in suggestions]
+
+    assert bits(answer.json()["suggestions"]) == bits(fresh.json()["suggestions"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
+async def test_streams_of_a_replica_that_goes_go_on_at_the_other_one(fleet: Fleet, number: signal.Signals) -> None:
+    """Eight typists; the replica goes when a third is typed, and streams that it had are lost once."""
+    events: list[Event] = []
+
+    async def type_all(client: AsyncClient, id_: str) -> str:
+        session = await client.create("", id=id_)
+        async with session.typing(max_unanswered=4) as stream, asyncio.TaskGroup() as tasks:
+            tasks.create_task(_send(stream))
+            async for event in stream:
+                events.append(event)
+                if len(acknowledged()) == 8 * len(TYPED) // 3:
+                    fleet.replicas[0].popen.send_signal(number)
+        return await session.text()
+
+    def acknowledged() -> list[Event]:
+        return [event for event in events if isinstance(event, Acknowledged)]
+
+    async with AsyncClient(fleet.grpc, timeout_s=30) as client:
+        texts = await asyncio.gather(*(type_all(client, f"typist-{one}") for one in range(8)))
+    assert texts == [TYPED] * 8
+    assert len(acknowledged()) == 8 * len(TYPED)
+    assert not [event for event in events if isinstance(event, Rejected)]
+    lost = [event for event in events if isinstance(event, Disconnected)]
+    assert 0 < len(lost) < 8, "the other replica's streams go on as if nothing had been"
+
+
+async def _send(stream: AsyncTypingStream) -> None:
+    for character in TYPED:
+        await stream.send(Insert(character), timeout_s=60)
+    await stream.finish()

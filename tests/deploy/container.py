@@ -16,13 +16,18 @@ from typing import Any
 # Storage and isolation that need neither a kernel module nor rights beyond root's; what is set already is kept.
 BUILDAH_ENVIRONMENT = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot", **os.environ}
 
-# $1 user:group  $2 root  then the command. Devices and processes are the machine's; everything else is the image's.
+# $1 user:group  $2 root  $3 lines of VOLUME=PATH  then the command. Devices and processes are the machine's; everything
+# else is the image's. A volume may be written, as a cluster's may; where it goes in the image is made if need be.
 _ENTER = """
 set -eu
-user=$1 root=$2; shift 2
+user=$1 root=$2 volumes=$3; shift 3
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+printf '%s' "$volumes" | while IFS='=' read -r volume path; do
+    mkdir -p "$root$path"
+    mount --bind "$volume" "$root$path"
+done
 mount -o remount,bind,ro "$root"
 exec chroot --userspec="$user" --groups= "$root" "$@"
 """
@@ -41,6 +46,8 @@ class Container:
         self.root = root
         self.config = config
         self.environment: dict[str, str] = dict(pair.split("=", 1) for pair in config["Env"])
+        self.volumes: dict[str, Path] = {}
+        """Folders of this machine by where they are in the container."""
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command in it, or the image's own if none is given; its standard error is to be read.
@@ -49,8 +56,9 @@ class Container:
         """
         user = self.config["User"]
         started = [*command] or [*self.config["Entrypoint"], *self.config["Cmd"]]
+        volumes = "".join(f"{folder}={path}\n" for path, folder in self.volumes.items())
         return subprocess.Popen(
-            ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", user, str(self.root), *started],
+            ["unshare", "--mount", "--", "sh", "-c", _ENTER, "sh", user, str(self.root), volumes, *started],
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.transport.grpc.calls import SERVICE
+from tests.contract.valkey_server import ValkeyServer
+from tests.deploy import objects
 from tests.deploy.container import BUILDAH_ENVIRONMENT, Container, container_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,3 +131,53 @@ def call(url: str, body: dict[str, Any]) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=30) as answer:
         read: dict[str, Any] = json.load(answer)
     return read
+
+
+@pytest.mark.parametrize("name", ["overlays/single", "overlays/scaled"])
+def test_it_serves_as_the_overlays_start_it_and_a_second_one_has_the_sessions_of_the_first(
+    container: Container, name: str, tmp_path: Path
+) -> None:
+    """The variables, the user and the folders of the pod; its volume and its store are this machine's."""
+    security = objects.pod(name)["securityContext"]
+    assert container.config["User"] == f"{security['runAsUser']}:{security['runAsGroup']}"
+    (mount,) = objects.container(name)["volumeMounts"]
+    tmp_path.chmod(0o755)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    variables = objects.environment(objects.container(name))
+    with ExitStack() as stack:
+        if name == "overlays/scaled":
+            (volume / "password").write_text("secret", encoding="utf-8")
+            valkey = ValkeyServer(tmp_path, "--requirepass", "secret", "--appendonly", "yes").start()
+            stack.callback(valkey.kill)
+            variables["CAROUSEL_STORE"] = valkey.url()
+        os.chown(volume, security["runAsUser"], security["fsGroup"])
+        stack.callback(container.volumes.clear)
+        container.volumes[mount["mountPath"]] = volume
+        with served(container, variables) as address:
+            made = call(f"http://{address}/v1/sessions", {"id": "kept", "text": "import os\n"})
+            assert made["stored"] is True
+        with served(container, variables) as address:
+            edit = {"revision": 1, "edits": [{"insert": "os."}], "suggest": {"count": 1}}
+            assert call(f"http://{address}/v1/sessions/kept/edits", edit)["revision"] == 2
+
+
+@contextmanager
+def served(container: Container, variables: dict[str, str]) -> Iterator[str]:
+    """The image's own command, with these variables, from readiness to an orderly end; where REST is."""
+    grpc_port, http_port, metrics_port = free_ports(3)
+    ports = {"GRPC": grpc_port, "HTTP": http_port, "METRICS": metrics_port}
+    server = container.start(**variables, **{f"CAROUSEL_{name}_PORT": str(port) for name, port in ports.items()})
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(service=SERVICE.full_name), timeout=60, wait_for_ready=True
+            )
+            assert any(answer.status == SERVING for answer in watch)
+        yield f"127.0.0.1:{http_port}"
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+    finally:
+        server.kill()
+        output, errors = server.communicate()
+        print(output, errors)

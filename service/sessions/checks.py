@@ -117,9 +117,9 @@ def check_complete(command: CompleteText, limits: Limits) -> None:
 
 
 def check_score(command: ScoreText, limits: Limits) -> None:
-    """Raises InvalidArgument for `prompt`, `units`, `top` or `surprises`."""
+    """Raises InvalidArgument for `text`, `units`, `top` or `surprises`."""
     if isinstance(command.source, Prompt):
-        _check_prompt(command.source, limits, whole=False)
+        _check_prompt(command.source, limits, "text", whole=False)
         if isinstance(command.source.text, bytes) and command.units is not Units.UTF8:
             raise InvalidArgument("units", f"{command.units} cannot be counted in bytes; leave it out")
     _check_range("top", command.top, 0, limits.max_alternatives)
@@ -140,18 +140,18 @@ def check_suggest_text(command: SuggestText, limits: Limits) -> None:
     check_suggest(command.suggest, limits)
 
 
-def _check_prompt(prompt: Prompt, limits: Limits, *, whole: bool = True) -> None:
+def _check_prompt(prompt: Prompt, limits: Limits, field: str = "prompt", *, whole: bool = True) -> None:
     """Raises InvalidArgument for a prompt that is too large or, if that is wanted, not of whole characters."""
     text = prompt.text
-    size = check_text(text, "prompt") if isinstance(text, str) else len(text)
+    size = check_text(text, field) if isinstance(text, str) else len(text)
     if size > limits.max_text_bytes:
-        raise InvalidArgument("prompt", f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
+        raise InvalidArgument(field, f"{size} bytes, at most {limits.max_text_bytes} are taken: send its end")
     if whole and isinstance(text, bytes):
         try:
             text.decode()
         except UnicodeDecodeError as error:
             fault = f"no valid UTF-8 at byte {error.start}: only whole characters are gone on from"
-            raise InvalidArgument("prompt", fault) from None
+            raise InvalidArgument(field, fault) from None
 
 
 def _check_stops(field: str, sizes: Sequence[int], limits: Limits) -> None:

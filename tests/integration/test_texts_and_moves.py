@@ -79,7 +79,7 @@ async def _ask_grpc(caller: GrpcCaller, method: str, asked: dict[str, Any]) -> d
 
 
 async def test_every_byte_of_a_prompt_is_as_likely_as_a_naive_loop_finds(caller: Caller) -> None:
-    found = await ask(caller, "Score", prompt=TEXT + "é\x01", top=3, start=4)
+    found = await ask(caller, "Score", text=TEXT + "é\x01", top=3, start=4)
     data = (TEXT + "é\x01").encode()
     expected = naive(data, 4, 3)
     assert np.array(found["log_probabilities"], np.float32).tobytes() == expected.log_probabilities.tobytes()
@@ -92,7 +92,7 @@ async def test_every_byte_of_a_prompt_is_as_likely_as_a_naive_loop_finds(caller:
 
 
 async def test_the_greatest_surprise_is_told_with_what_was_expected(caller: Caller) -> None:
-    found = await ask(caller, "Score", prompt="abc é ZQX de", surprises=2, units="utf16")
+    found = await ask(caller, "Score", text="abc é ZQX de", surprises=2, units="utf16")
     first = found["surprises"][0]
     assert 6 <= first["offset"] < 9
     assert "ZQX".endswith(first["text"])
@@ -103,7 +103,7 @@ async def test_the_greatest_surprise_is_told_with_what_was_expected(caller: Call
     completed = await caller.complete(greedy.id, max_bytes=32)
     assert completed.texts[0].startswith(first["expected"])
     assert 0 < first["probability"] <= 1
-    assert len((await ask(caller, "Score", prompt=TEXT)).get("surprises", ())) <= 10
+    assert len((await ask(caller, "Score", text=TEXT)).get("surprises", ())) <= 10
 
 
 async def test_a_session_is_scored_whole_and_not_changed(caller: Caller) -> None:
@@ -111,7 +111,7 @@ async def test_a_session_is_scored_whole_and_not_changed(caller: Caller) -> None
     await caller.edit(session.id, 1, [{"cursor": 3}])
     found = await ask(caller, "Score", session_id=session.id, surprises=0)
     assert (found["revision"], len(found["log_probabilities"])) == (2, len(TEXT))
-    same = await ask(caller, "Score", prompt=TEXT)
+    same = await ask(caller, "Score", text=TEXT)
     assert same["log_probabilities"] == found["log_probabilities"]
     assert (await caller.get(session.id)).revision == 2
 
@@ -119,13 +119,13 @@ async def test_a_session_is_scored_whole_and_not_changed(caller: Caller) -> None
 @pytest.mark.parametrize(
     ("asked", "code", "field"),
     [
-        ({"prompt": "abc", "start": 4}, "INVALID_ARGUMENT", "start"),
-        ({"prompt": "é", "start": 1, "units": "utf8"}, "INVALID_ARGUMENT", "start"),
-        ({"prompt": "abc", "top": 17}, "INVALID_ARGUMENT", "top"),
-        ({"prompt": "abc", "surprises": 65}, "INVALID_ARGUMENT", "surprises"),
-        ({"prompt": "abc" * 100_000}, "INVALID_ARGUMENT", "start"),
+        ({"text": "abc", "start": 4}, "INVALID_ARGUMENT", "start"),
+        ({"text": "é", "start": 1, "units": "utf8"}, "INVALID_ARGUMENT", "start"),
+        ({"text": "abc", "top": 17}, "INVALID_ARGUMENT", "top"),
+        ({"text": "abc", "surprises": 65}, "INVALID_ARGUMENT", "surprises"),
+        ({"text": "abc" * 100_000}, "INVALID_ARGUMENT", "start"),
         ({"session_id": "nobody"}, "NOT_FOUND", None),
-        ({"prompt": "abc", "model": "nobody"}, "NOT_FOUND", None),
+        ({"text": "abc", "model": "nobody"}, "NOT_FOUND", None),
         ({"session_id": "nobody", "model": "fake"}, "INVALID_ARGUMENT", "model"),
     ],
 )
@@ -140,10 +140,10 @@ async def test_what_cannot_be_scored_is_refused_alike(
 async def test_bytes_that_are_no_characters_are_scored_over_grpc(server: Running) -> None:
     async with calling("grpc", server) as caller:
         assert isinstance(caller, GrpcCaller)
-        found = await caller.stub.Score(pb.ScoreRequest(prompt_bytes=b"ab\xff\xc3"))
+        found = await caller.stub.Score(pb.ScoreRequest(text_bytes=b"ab\xff\xc3"))
         assert list(found.log_probabilities) == pytest.approx(naive(b"ab\xff\xc3", 0, 0).log_probabilities.tolist())
         with pytest.raises(grpc.aio.AioRpcError, match="units"):
-            await caller.stub.Score(pb.ScoreRequest(prompt_bytes=b"ab", units=pb.UNITS_UTF16))
+            await caller.stub.Score(pb.ScoreRequest(text_bytes=b"ab", units=pb.UNITS_UTF16))
 
 
 @pytest.mark.parametrize("facade", ["rest", "grpc"])
@@ -152,7 +152,7 @@ async def test_a_score_that_comes_too_late_is_a_deadline_and_stops(facade: Any) 
     async with running(model) as server, calling(facade, server) as caller:
         await caller.create(text="x")
         model.gate.clear()
-        scoring = asyncio.ensure_future(ask(caller, "Score", prompt="a" * 4000, timeout_s=0.3))
+        scoring = asyncio.ensure_future(ask(caller, "Score", text="a" * 4000, timeout_s=0.3))
         await asyncio.to_thread(model.waiting.wait, 10)
         await asyncio.sleep(0.35)  # the deadline itself is what is waited for
         model.gate.set()
@@ -173,7 +173,7 @@ async def test_who_leaves_is_not_scored_for(server: Running) -> None:
     async with running(model) as server, httpx.AsyncClient(base_url=server.http) as client:
         await client.post("/v1/sessions", json={"text": "x"})
         model.gate.clear()
-        scoring = asyncio.ensure_future(client.post("/v1/score", json={"prompt": "a" * 4000}))
+        scoring = asyncio.ensure_future(client.post("/v1/score", json={"text": "a" * 4000}))
         await asyncio.to_thread(model.waiting.wait, 10)
         scoring.cancel()
         await asyncio.wait((scoring,))

@@ -63,9 +63,9 @@ def score_call(
     if isinstance(source, bytes):
         if units is Units.UTF16:
             raise InvalidArgument("units: bytes are counted in bytes", field="units")
-        request.prompt_bytes, request.units = source, pb.UNITS_UTF8
+        request.text_bytes, request.units = source, pb.UNITS_UTF8
     else:
-        request.prompt = text_field(source, "prompt")
+        request.text = text_field(source, "text")
     return Call("Score", request, _score)
 
 

@@ -26,7 +26,7 @@ _SURPRISES = 10
 def score_command(request: pb.ScoreRequest) -> ScoreText:
     """Raises InvalidArgument for a request without a source, and for a session with a model."""
     counted = units(request.units)
-    if request.WhichOneof("source") == "prompt_bytes" and request.units == pb.UNITS_UNSPECIFIED:
+    if request.WhichOneof("source") == "text_bytes" and request.units == pb.UNITS_UNSPECIFIED:
         counted = Units.UTF8
     return ScoreText(
         source=_source(request),
@@ -39,16 +39,16 @@ def score_command(request: pb.ScoreRequest) -> ScoreText:
 
 def _source(request: pb.ScoreRequest) -> SessionId | Prompt:
     match request.WhichOneof("source"):
-        case "prompt":
-            return Prompt(request.prompt, request.model or None)
-        case "prompt_bytes":
-            return Prompt(request.prompt_bytes, request.model or None)
+        case "text":
+            return Prompt(request.text, request.model or None)
+        case "text_bytes":
+            return Prompt(request.text_bytes, request.model or None)
         case "session_id":
             if request.model:
                 raise InvalidArgument("model", "a session has its model; leave it out")
             return SessionId(request.session_id)
         case None:
-            raise InvalidArgument("source", "needs one of session_id, prompt, prompt_bytes")
+            raise InvalidArgument("source", "needs one of session_id, text, text_bytes")
 
 
 def score_response(scored: ScoredText) -> pb.ScoreResponse:

@@ -13,11 +13,11 @@ _SURPRISES = 10
 
 
 class ScoreBody(Body):
-    """A text to be scored: a prompt, or all that a session holds. Exactly one of `prompt` and `session`."""
+    """What is to be scored: a text, or all that a session holds. Exactly one of `text` and `session`."""
 
-    prompt: str | None = Field(default=None, description="A text without a session.")
+    text: str | None = Field(default=None, description="A text without a session.")
     session: str | None = Field(default=None, description="A session's id; it is not changed.")
-    model: str | None = Field(default=None, description="For a prompt; the default model if left out.")
+    model: str | None = Field(default=None, description="For a text; the default model if left out.")
     start: Count = Field(default=0, description="Where scoring begins, in `units`; what is before it is only read.")
     top: Count = Field(default=0, description="So many of the likeliest bytes at every place, 0 to 16.")
     surprises: Count = Field(
@@ -30,10 +30,10 @@ class ScoreBody(Body):
         return ScoreText(self._source(), self.start, self.top, self.surprises, Units(self.units))
 
     def _source(self) -> Prompt | SessionId:
-        if self.prompt is not None and self.session is None:
-            return Prompt(self.prompt, self.model)
-        if self.session is None or self.prompt is not None:
-            raise InvalidArgument("prompt", "exactly one of prompt and session is needed")
+        if self.text is not None and self.session is None:
+            return Prompt(self.text, self.model)
+        if self.session is None or self.text is not None:
+            raise InvalidArgument("text", "exactly one of text and session is needed")
         if self.model is not None:
             raise InvalidArgument("model", "a session has its model; leave it out")
         return SessionId(self.session)

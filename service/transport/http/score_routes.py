@@ -20,11 +20,11 @@ _AT_ONCE = 2048  # bytes of text; the JSON of more is written on another thread,
 _EXAMPLES: dict[str, Any] = {
     "review": {
         "summary": "Where would the model have written something else?",
-        "value": {"prompt": "import os\nfor root, dirs, flies in os.walk('.'):\n    pritn(root)\n", "surprises": 3},
+        "value": {"text": "import os\nfor root, dirs, flies in os.walk('.'):\n    pritn(root)\n", "surprises": 3},
     },
     "alternatives": {
         "summary": "The last line alone, with two alternatives at each byte",
-        "value": {"prompt": "def add(a, b):\n    return a", "start": 15, "top": 2, "surprises": 0},
+        "value": {"text": "def add(a, b):\n    return a", "start": 15, "top": 2, "surprises": 0},
     },
     "session": {"summary": "All of a session's text", "value": {"session": "tab-17", "units": "utf16"}},
 }

@@ -121,8 +121,8 @@ def test_bytes_that_are_no_characters_are_scored_in_bytes() -> None:
         (ScoreText(Prompt("é"), start=1), "start: offset 1 lies inside a UTF-8 sequence"),
         (ScoreText(Prompt("abc"), top=17), r"top: 17 is outside of 0\.\.16"),
         (ScoreText(Prompt("abc"), surprises=65), "surprises: 65 is outside"),
-        (ScoreText(Prompt("\ud800")), "prompt: lone surrogate"),
-        (ScoreText(Prompt("x" * 101)), "prompt: 101 bytes, at most 100"),
+        (ScoreText(Prompt("\ud800")), "text: lone surrogate"),
+        (ScoreText(Prompt("x" * 101)), "text: 101 bytes, at most 100"),
         (ScoreText(Prompt("x" * 99), top=3), "start: 99 bytes are to be scored, with top 3 at most 20"),
     ],
 )

@@ -976,8 +976,8 @@ class ScoreRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
-    PROMPT_FIELD_NUMBER: _builtins.int
-    PROMPT_BYTES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TEXT_BYTES_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     TOP_FIELD_NUMBER: _builtins.int
@@ -985,12 +985,12 @@ class ScoreRequest(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """all of its text"""
-    prompt: _builtins.str
+    text: _builtins.str
     """a text without a session"""
-    prompt_bytes: _builtins.bytes
+    text_bytes: _builtins.bytes
     """bytes that need not be whole characters; units are bytes then"""
     model: _builtins.str
-    """for a prompt; the default model if empty"""
+    """for a text; the default model if empty"""
     start: _builtins.int
     """where scoring begins; what is before it is only read"""
     top: _builtins.int
@@ -1003,21 +1003,21 @@ class ScoreRequest(_message.Message):
         self,
         *,
         session_id: _builtins.str = ...,
-        prompt: _builtins.str = ...,
-        prompt_bytes: _builtins.bytes = ...,
+        text: _builtins.str = ...,
+        text_bytes: _builtins.bytes = ...,
         model: _builtins.str = ...,
         start: _builtins.int = ...,
         top: _builtins.int = ...,
         surprises: _builtins.int | None = ...,
         units: Global___Units.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "prompt", b"prompt", "prompt_bytes", b"prompt_bytes", "session_id", b"session_id", "source", b"source", "surprises", b"surprises"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "session_id", b"session_id", "source", b"source", "surprises", b"surprises", "text", b"text", "text_bytes", b"text_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "model", b"model", "prompt", b"prompt", "prompt_bytes", b"prompt_bytes", "session_id", b"session_id", "source", b"source", "start", b"start", "surprises", b"surprises", "top", b"top", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_surprises", b"_surprises", "model", b"model", "session_id", b"session_id", "source", b"source", "start", b"start", "surprises", b"surprises", "text", b"text", "text_bytes", b"text_bytes", "top", b"top", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__surprises: _TypeAlias = _typing.Literal["surprises"]  # noqa: Y015
     _WhichOneofArgType__surprises: _TypeAlias = _typing.Literal["_surprises", b"_surprises"]  # noqa: Y015
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["session_id", "prompt", "prompt_bytes"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["session_id", "text", "text_bytes"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__surprises) -> _WhichOneofReturnType__surprises | None: ...

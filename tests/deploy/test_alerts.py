@@ -91,6 +91,12 @@ def test_every_alert_is_tried_by_promtool_below() -> None:
     assert {rule["alert"] for rule in rules()} == set(re.findall(r"\bCarousel\w+", text))
 
 
+def test_memory_is_short_at_nine_tenths_of_the_limit() -> None:
+    (rule,) = (rule for rule in rules() if rule["alert"] == "CarouselMemoryShort")
+    limit = objects.mebibytes(objects.container("overlays/operated")["resources"]["limits"]["memory"])
+    assert rule["expr"].endswith(f"> 0.9 * {limit} * 1024 * 1024")
+
+
 def test_replicas_are_added_by_what_waits() -> None:
     (prometheus, _) = objects.one("overlays/operated", "ScaledObject")["spec"]["triggers"]
     assert "carousel_queue_depth" in prometheus["metadata"]["query"]

@@ -41,6 +41,13 @@ def test_what_is_kept_of_a_rendering_is_valid_and_of_the_files_that_are_there(na
         validate.validate(manifest, f"{name}, rendered")
 
 
+def test_without_kubectl_what_is_kept_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(validate, "validate", lambda _manifest, _source: None)  # every object is, above
+    assert validate.main() == 0
+    assert "no kubectl" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl, which renders kustomizations, is not on the PATH")
 @pytest.mark.parametrize("name", objects.NAMES)
 def test_kubectl_renders_what_is_kept(name: str) -> None:

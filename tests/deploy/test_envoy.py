@@ -15,6 +15,7 @@ import yaml
 from service.sessions.checks import _SESSION_ID
 from service.settings import SETTINGS
 from service.transport.grpc.calls import SERVICE
+from service.transport.grpc.server import KSERVE_SERVICE
 from service.transport.http.openai.pinning import SESSION_HEADER
 from tests.deploy import objects
 from tests.faults.envoy_process import CONFIGURATION, command, shipped
@@ -92,11 +93,22 @@ def test_a_path_with_a_session_hashes_the_sessions_name_alone(manager: Any) -> N
 
 def test_streams_are_not_cut_by_a_clock_and_another_replica_is_asked_when_one_fails(manager: Any) -> None:
     assert manager["request_timeout"] == "0s"
-    assert {routes(manager)[name]["route"]["timeout"] for name in ("grpc", "session", "http")} == {"0s"}
+    streamed = ("grpc", "kserve_grpc", "kserve_http", "session", "http")
+    assert {routes(manager)[name]["route"]["timeout"] for name in streamed} == {"0s"}
     (host,) = manager["route_config"]["virtual_hosts"]
     (predicate,) = host["retry_policy"]["retry_host_predicate"]
     assert predicate["name"] == "envoy.retry_host_predicates.previous_hosts"
     assert host["retry_policy"]["host_selection_retry_max_attempts"] >= 32
+
+
+def test_what_may_have_been_appended_to_a_sequence_is_not_sent_again(manager: Any) -> None:
+    for name, prefix in (("kserve_grpc", f"/{KSERVE_SERVICE}/"), ("kserve_http", "/v2/")):
+        route = routes(manager)[name]
+        assert route["match"]["prefix"] == prefix
+        again = set(route["route"]["retry_policy"]["retry_on"].split(","))
+        assert again == {"connect-failure", "refused-stream", "reset-before-request"}
+    order = list(routes(manager))
+    assert order.index("kserve_grpc") < order.index("grpc") and order.index("kserve_http") < order.index("http")
 
 
 def test_the_cluster_gets_this_file_at_the_path_that_envoy_is_given() -> None:

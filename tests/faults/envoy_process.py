@@ -74,6 +74,18 @@ class Envoy:
             for cluster in clusters
         }
 
+    def wait_until_asks(self, replicas: int) -> None:
+        """Return when it asks so many, over gRPC and over HTTP."""
+        deadline_s = time.monotonic() + _START_S
+        healthy: dict[str, int] = {}
+        while healthy != {"carousel_grpc": replicas, "carousel_http": replicas}:
+            try:
+                healthy = self.healthy()
+            except OSError:  # it has not begun to listen
+                healthy = {}
+            assert time.monotonic() < deadline_s, f"Envoy is not there, or asks not every replica: {healthy}"
+            time.sleep(0.05)
+
 
 @contextmanager
 def envoy(folder: Path, replicas: Sequence[Replica]) -> Iterator[Envoy]:
@@ -85,24 +97,10 @@ def envoy(folder: Path, replicas: Sequence[Replica]) -> Iterator[Envoy]:
     with subprocess.Popen([command(), *arguments]) as process:
         try:
             running = Envoy(ports[0], ports[2])
-            _wait_for(running, len(replicas), process)
+            running.wait_until_asks(len(replicas))
             yield running
         finally:
             process.kill()
-
-
-def _wait_for(running: Envoy, replicas: int, process: subprocess.Popen[bytes]) -> None:
-    deadline_s = time.monotonic() + _START_S
-    while True:
-        try:
-            healthy = running.healthy()
-            if healthy == {"carousel_grpc": replicas, "carousel_http": replicas}:
-                return
-        except OSError:
-            healthy = {}
-        if process.poll() is not None or time.monotonic() > deadline_s:
-            raise AssertionError(f"Envoy is not there, or asks not every replica: {process.poll()}, {healthy}")
-        time.sleep(0.05)
 
 
 def _free_ports(count: int) -> list[int]:

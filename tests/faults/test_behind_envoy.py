@@ -11,7 +11,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,11 @@ class Fleet:
     """The replicas and what stands before them."""
 
     replicas: list[Process]
+    addresses: list[Replica]
     metrics: list[str]
     envoy: Envoy
+    flags: tuple[str, ...]
+    stack: ExitStack
 
     @property
     def http(self) -> str:
@@ -59,6 +62,14 @@ class Fleet:
         self.replicas[number].popen.send_signal(signal.SIGKILL)
         self.replicas[number].popen.wait(timeout=10)
 
+    def restart(self, number: int) -> None:
+        """As a rollout does it: ended in order, another one in its place, and on only once that one is asked."""
+        assert self.replicas[number].end(signal.SIGTERM) == 0
+        where = self.addresses[number]
+        ports = (f"grpc_port={where.grpc_port}", f"http_port={where.http_port}")
+        self.replicas[number] = self.stack.enter_context(process(*self.flags, *ports))
+        self.envoy.wait_until_asks(len(self.replicas))
+
 
 def _requests(url: str, operation: str) -> int:
     text = httpx.get(url, verify=False).text
@@ -72,14 +83,22 @@ def _requests(url: str, operation: str) -> int:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_of(2, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def fleet_of(number: int, folder: Path) -> Iterator[Fleet]:
     with ExitStack() as stack:
-        valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
+        valkey = ValkeyServer(folder, "--appendonly", "yes").start()
         stack.callback(valkey.kill)
-        servers = [stack.enter_context(process("log_format=json", f"store={valkey.url()}")) for _ in range(2)]
+        flags = ("log_format=json", f"store={valkey.url()}")
+        servers = [stack.enter_context(process(*flags)) for _ in range(number)]
         said: list[dict[str, Any]] = [json.loads(server.lines[-1]) for server in servers]
         replicas = [Replica(one["grpc_port"], one["http_port"]) for one in said]
         metrics = [f"http://127.0.0.1:{one['metrics_port']}/metrics" for one in said]
-        yield Fleet(servers, metrics, stack.enter_context(envoy(tmp_path, replicas)))
+        before = stack.enter_context(envoy(folder, replicas))
+        yield Fleet(servers, replicas, metrics, before, flags, stack)
 
 
 def _who(before: tuple[int, ...], after: tuple[int, ...]) -> set[int]:
@@ -210,3 +229,56 @@ async def _send(stream: AsyncTypingStream) -> None:
     for character in TYPED:
         await stream.send(Insert(character), timeout_s=60)
     await stream.finish()
+
+
+async def test_a_rolling_restart_of_three_replicas_shows_no_error_and_loses_no_keystroke(tmp_path: Path) -> None:
+    """Six typists on streams, who type until the last replica was replaced, and six who send single edits over REST."""
+    with fleet_of(3, tmp_path) as fleet:
+        over = asyncio.Event()
+
+        async def roll() -> None:
+            for number in range(3):
+                await asyncio.to_thread(fleet.restart, number)
+            over.set()
+
+        async with AsyncClient(fleet.grpc, timeout_s=30) as client, asyncio.TaskGroup() as tasks:
+            tasks.create_task(roll())
+            streams = [tasks.create_task(_stream_until(over, client, f"stream-{one}")) for one in range(6)]
+            edits = [tasks.create_task(_edit_until(over, fleet.http, f"edits-{one}")) for one in range(6)]
+        for task in (*streams, *edits):
+            typed, text = task.result()
+            assert text == typed
+            assert len(typed) > 10
+        print("keystrokes:", sum(len(task.result()[0]) for task in (*streams, *edits)))
+
+
+async def _stream_until(over: asyncio.Event, client: AsyncClient, id_: str) -> tuple[str, str]:
+    typed: list[str] = []
+    session = await client.create("", id=id_)
+
+    async def send(stream: AsyncTypingStream) -> None:
+        while not over.is_set():
+            typed.append(TYPED[len(typed) % len(TYPED)])
+            await stream.send(Insert(typed[-1]), timeout_s=60)
+            await asyncio.sleep(0.02)
+        await stream.finish()
+
+    async with session.typing() as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(send(stream))
+        async for event in stream:
+            assert not isinstance(event, Rejected), event
+    return "".join(typed), await session.text()
+
+
+async def _edit_until(over: asyncio.Event, http_url: str, id_: str) -> tuple[str, str]:
+    typed = ""
+    async with httpx.AsyncClient(base_url=http_url, verify=False, timeout=30, headers={AFFINITY: id_}) as http:
+        (await http.post("/v1/sessions", json={"id": id_})).raise_for_status()
+        while not over.is_set():
+            letter = TYPED[len(typed) % len(TYPED)]
+            body = {"revision": len(typed) + 1, "edit_id": f"{id_}-{len(typed)}", "edits": [{"insert": letter}]}
+            answer = await http.post(f"/v1/sessions/{id_}/edits", json=body)
+            assert answer.status_code == 200, answer.text
+            typed += letter
+            await asyncio.sleep(0.02)
+        return typed, (await http.get(f"/v1/sessions/{id_}?include=text")).json()["text"]

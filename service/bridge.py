@@ -7,6 +7,7 @@ thread of its own wakes the loop when it is through.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -105,7 +106,11 @@ class EngineSuggester:
 
     def _turn(self) -> None:
         self._turning_soon = False
-        self._engine.tick()
+        try:
+            self._engine.tick()
+        except Exception:  # a bug: nobody may wait for ever for it, and the loop must not spin
+            logging.getLogger("carousel.engine").exception("the engine failed; its requests are given up")
+            self._engine.abandon()
         if self._engine.wants_tick:
             self._turn_soon()
         elif self._idle is not None and self._engine.idle and not self._idle.done():

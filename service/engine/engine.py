@@ -20,7 +20,7 @@ from service.engine.observer import EngineObserver, Unobserved
 from service.engine.pace import Pace
 from service.engine.ports import StepModel
 from service.engine.requests import Advance, AdvanceResult, Complete, PathId, Piece, Request, Score, Scored
-from service.engine.scheduler import Batch, BatchLimits, Scheduler
+from service.engine.scheduler import Batch, BatchLimits, Kind, Scheduler
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
 from service.engine.tasks import Tasks, Ticket, too_small
 from service.errors import CarouselError, Unavailable
@@ -194,12 +194,15 @@ class Engine:
         return self._beside is not None and 2 * crowd >= self._config.batch.max_rows and self._pace.takes_turns(crowd)
 
     def _run(self, batch: Batch, *, alone: bool) -> None:
-        if self._beside is None or (alone and self._pace.foreseen_s(batch.rows, batch.steps) < _SHORT_S):
+        if self._beside is None or (alone and self._is_short(batch)):
             self._running.append(launch(self._model, self._tree, batch, self._here, self._clock))
             return
         running = launch(self._model, self._tree, batch, self._beside, self._clock)
         self._running.append(running)
         running.ran.add_done_callback(self._was_run)
+
+    def _is_short(self, batch: Batch) -> bool:
+        return batch.kind is not Kind.CHUNK and self._pace.foreseen_s(batch.rows, batch.steps) < _SHORT_S
 
     def _was_run(self, _: object) -> None:
         self.on_run()
@@ -226,7 +229,8 @@ class Engine:
             self._observer.failed(error)
             self._tasks.fail(batch, Unavailable("the model could not be run", 1.0))
         else:
-            self._pace.ran(batch.rows, batch.steps, seconds)
+            if batch.kind is not Kind.CHUNK:  # a chunk's tokens are fed together
+                self._pace.ran(batch.rows, batch.steps, seconds)
             self._tasks.grant(batch, keep(self._tree, running, result))
         self._measure(running)
         self._tasks.go_on()

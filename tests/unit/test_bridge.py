@@ -124,3 +124,20 @@ async def test_an_engine_without_room_for_all_completions_runs_none_of_them() ->
     await asyncio.wait_for(bench.suggester.idle(), 10)
     assert len(bench.model.calls) == 1  # the start token's
     assert bench.suggester.waiting == 0
+
+
+def _broken() -> None:
+    raise KeyError("a bug")
+
+
+async def test_a_bug_in_a_turn_ends_the_requests_under_way_and_neither_the_loop_nor_the_engine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = bench.suggester.open_path("scope")
+    failing = bench.suggester.advance(Advance(path, b"abc", suggest=SuggestSpec()))
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.engine, "tick", _broken)
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(failing, 10)
+    assert "the engine failed" in caplog.text
+    assert (await asyncio.wait_for(bench.suggester.advance(Advance(path, b"abcd", kept=3)), 10)).finish is None

@@ -57,7 +57,9 @@ def test_a_batch_first_graph_is_adopted_and_gives_what_the_time_major_one_gives(
     expected, found = (session.run(tokens, session.initial_states(4), [2, -1]) for session in sessions)
     np.testing.assert_allclose(found.log_probabilities, expected.log_probabilities, atol=1e-5)
     for name, value in expected.states.items():
-        np.testing.assert_allclose(found.states[name], value, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            found.states[name].astype(np.float64), value.astype(np.float64), atol=1e-6, err_msg=name
+        )
 
 
 def test_onnxruntime_would_refuse_it() -> None:

@@ -23,6 +23,8 @@ PIP := -m pip -qq --disable-pip-version-check install --constraint constraints.t
 SOURCES_OF_ENVIRONMENTS := pyproject.toml constraints.txt $(wildcard client/pyproject.toml)
 RUN := .venv-dev/bin
 PYTEST := $(RUN)/python -m pytest
+# A file's tests share servers, so a file is one process's.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 ##@ Use
 .PHONY: serve
@@ -71,7 +73,7 @@ deployable: .venv-dev/.complete ## the Kubernetes manifests are valid, the Docke
 
 .PHONY: test
 test: .venv-dev/.complete .venv-tritonclient/.complete ## run the tests (at most 12 minutes; ARGS="-k name")
-	$(PYTEST) -m "not slow and not faults" $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not faults" $(ARGS)
 
 .PHONY: format
 format: .venv-dev/.complete ## rewrite the sources as `check` wants them

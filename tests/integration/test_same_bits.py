@@ -6,10 +6,12 @@ Real graphs, real gRPC. Every session is a tenant's own, so that none can use wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
@@ -18,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.model.manifest import Precision
-from service.runtime.onnx_model import load_model
+from service.runtime.onnx_model import OnnxStepModel, load_model
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from tests.integration.servers import Running, running
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # a class for type checkers alone
     from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteAsyncStub
 
 SESSIONS = 64
+_LONGER_S = 0.004
 KEYSTROKES = 6  # after a paste of 20 bytes and more: differences may hide for some steps
 SUGGEST = pb.SuggestOptions(count=3, max_bytes=4, stop=pb.STOP_NONE)
 
@@ -85,10 +88,22 @@ async def _shown(
     return found.SerializeToString(deterministic=True)
 
 
+def unhurried(model: OnnxStepModel) -> OnnxStepModel:
+    """The model, each call of which takes longer: a small one is done before a second caller has come."""
+
+    def later(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        time.sleep(_LONGER_S)
+        return call(*arguments, **named)
+
+    for name in ("step", "follow", "read"):
+        setattr(model, name, partial(later, getattr(model, name)))
+    return model
+
+
 @asynccontextmanager
-async def serving(folder: Path, precision: Precision) -> AsyncIterator[tuple[Running, AutocompleteAsyncStub]]:
+async def serving(model: OnnxStepModel) -> AsyncIterator[tuple[Running, AutocompleteAsyncStub]]:
     async with (
-        running(load_model(folder, precision), trust_tenant_header=True) as server,
+        running(model, trust_tenant_header=True) as server,
         grpc.aio.insecure_channel(server.grpc) as channel,
     ):
         yield server, AutocompleteStub(channel)
@@ -104,10 +119,10 @@ async def rows_of_a_batch(server: Running) -> float:
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 async def test_64_sessions_at_once_get_the_bytes_that_each_gets_alone(folder: Path, precision: Precision) -> None:
-    async with serving(folder, precision) as (server, stub):
+    async with serving(unhurried(load_model(folder, precision))) as (server, stub):
         together = await asyncio.gather(*(typed(stub, number, text) for number, text in enumerate(texts())))
         assert await rows_of_a_batch(server) > 10, "the sessions did not share batches"
-    async with serving(folder, precision) as (_, stub):
+    async with serving(load_model(folder, precision)) as (_, stub):
         alone = [await typed(stub, number, text) for number, text in enumerate(texts())]
     assert len(together) == SESSIONS and len(together[0]) == 1 + KEYSTROKES
     assert together == alone

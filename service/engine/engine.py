@@ -175,7 +175,7 @@ class Engine:
             turns = self._takes_turns(crowd)
             if len(self._running) >= (2 if turns else 1):
                 break
-            most = -(-crowd // 2) if turns else self._config.batch.max_rows
+            most = -(-crowd // 2) if turns else None
             batches = self._scheduler.plan(self._tasks.under_way.values(), most=most)
             alone = len(batches) == 1 and not self._running
             for batch in batches:

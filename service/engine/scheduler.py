@@ -23,7 +23,8 @@ from service.engine.wishes import Wish
 class BatchLimits:
     """A batch has `max_rows` rows, or `max_chunk_rows` chunks of at most `max_chunk` tokens.
 
-    A batch of ways feeds `max_way` tokens a row, and `max_way_tokens` in all rows together, so that it ends soon.
+    A batch of ways feeds `max_way` tokens a row, and `max_way_tokens` in all rows together, or twice that where no other
+    one goes with it, so that it ends soon.
     """
 
     max_rows: int = 64
@@ -94,10 +95,12 @@ class Scheduler:
     def plan(self, tasks: Iterable[Task], *, most: int | None = None) -> list[Batch]:
         """Take what is missing, in order, up to the limits, of those tasks that no running batch works for.
 
-        The same expansion for several tasks is one row. `most` are the rows of a batch if not even the limit.
+        The same expansion for several tasks is one row. `most` are the rows of a batch if not even the limit: then
+        another batch is to go with this one, and ways are limited as two of them; else as one that has their room.
         """
         waiting = [task for task in tasks if task.missing and not task.in_batch]
         waiting.sort(key=self._order)
+        way_tokens = self.limits.max_way_tokens * (2 if most is None else 1)
         most = self.limits.max_rows if most is None else min(most, self.limits.max_rows)
         batches: dict[Kind | str, Batch] = {}
         rows: dict[tuple[Node, bytes, Kind], tuple[Batch, int]] = {}
@@ -126,7 +129,7 @@ class Scheduler:
                     batch.whole = True
                     batch.read = batch.read or kind is Kind.CHUNK
         for batch in batches.values():
-            batch.steps = self._steps(batch)
+            batch.steps = self._steps(batch, way_tokens)
             self._charge(batch)
         return list(batches.values())
 
@@ -139,7 +142,7 @@ class Scheduler:
             batch.ahead.append(max_bytes)
             batch.waiting.append([])
         if batch.rows:
-            batch.steps = self._steps(batch)
+            batch.steps = self._steps(batch, self.limits.max_way_tokens)
         return batch
 
     def _order(self, task: Task) -> tuple[int, float, float, int]:
@@ -157,13 +160,13 @@ class Scheduler:
             return batches.setdefault(_SHORT, Batch(kind))
         return batch if length == whole and batch.rows < self.limits.max_chunk_rows else None
 
-    def _steps(self, batch: Batch) -> int:
+    def _steps(self, batch: Batch, way_tokens: int) -> int:
         """How many tokens its rows are fed: of ways as many as half of the rows have a use for."""
         if batch.kind is Kind.STEP or batch.kind is Kind.CHUNK:
             return len(batch.tokens[0])
         limits = self.limits
         useful = 1 + sorted(batch.ahead)[batch.rows // 2]
-        return max(min(useful, limits.max_way, limits.max_way_tokens // batch.rows), 1)
+        return max(min(useful, limits.max_way, way_tokens // batch.rows), 1)
 
     def _charge(self, batch: Batch) -> None:
         for waiting in batch.waiting:

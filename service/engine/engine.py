@@ -75,6 +75,7 @@ class Engine:
         self._beside = runner
         self._running: deque[Running] = deque()
         self._last_kept_s = 0.0
+        self._ended_s: float | None = None  # when the last batch was through that was kept in this turn
         self._observer: EngineObserver = observer if observer is not None else Unobserved()
         self._tree = StateTree(model.shapes, model.top_k, config.tree, share)
         self._scheduler = Scheduler(config.batch)
@@ -156,6 +157,7 @@ class Engine:
 
     def tick(self) -> None:
         """One turn. Ends with every batch kept, unless batches run beside the engine."""
+        self._ended_s = None
         self._tree.tick()
         if self._tree.owes:
             self._tasks.give_back()
@@ -198,6 +200,8 @@ class Engine:
             self._running.append(launch(self._model, self._tree, batch, self._here, self._clock))
             return
         running = launch(self._model, self._tree, batch, self._beside, self._clock)
+        if self._ended_s is not None and not self._running:
+            self._pace.waited(batch.rows, running.launched_s - self._ended_s)
         self._running.append(running)
         running.ran.add_done_callback(self._was_run)
 
@@ -210,16 +214,14 @@ class Engine:
     def _collect(self) -> None:
         """Keep what has been run, the oldest first."""
         while self._running and self._running[0].ran.done():
-            running, began_s = self._running.popleft(), self._clock()
-            self._keep(running)
-            self._pace.kept(running.batch.rows, self._clock() - began_s)
+            self._keep(self._running.popleft())
 
     def _keep(self, running: Running) -> None:
         """Keep a batch's results; a model that fails ends the requests of this batch only."""
         batch = running.batch
         self._tasks.release(batch)
         try:
-            result, seconds = running.ran.result()
+            result, seconds, self._ended_s = running.ran.result()
             self._tasks.reserve(rows_wanted(running))
         except TreeFull as error:
             drop(self._tree, running)

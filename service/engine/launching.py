@@ -29,10 +29,11 @@ Result = StepResult | FollowResult | ReadResult
 
 
 class Ran(NamedTuple):
-    """What the model gave, and for how many seconds it ran."""
+    """What the model gave, for how many seconds it ran, and when it was through."""
 
     result: Result
     seconds: float
+    ended_s: float
 
 
 class Runner(Protocol):
@@ -123,7 +124,8 @@ def launch(model: StepModel, tree: StateTree, batch: Batch, runner: Runner, cloc
 
     def timed() -> Ran:
         began_s = clock()
-        return Ran(work(), clock() - began_s)
+        result, ended_s = work(), clock()
+        return Ran(result, ended_s - began_s, ended_s)
 
     return Running(batch, parents, runner.start(timed), launched_s)
 

@@ -2,7 +2,7 @@
 
 That keeps the model busy all the time, but many models take longer for two halves than for the whole, because they read
 their weights twice. So the two losses are compared, from what was measured lately: that of halves, and that of a model
-that waits for the bookkeeping of a whole.
+that waits for the next batch.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class _Measured:
 
 
 class Pace:
-    """How long the model takes for a step of so many rows, and the engine for the bookkeeping of such a batch."""
+    """How long the model takes for a step of so many rows, and how long it waits if no other batch is there."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, _Measured] = {}  # by the power of two that is next to the rows
-        self._bookkeeping = Line()
+        self._waits = Line()
         self._steps = 1.0
         self._batches = 0
 
@@ -44,9 +44,9 @@ class Pace:
             measured.seconds += _SHARE * (found - measured.seconds)
             measured.at = self._batches
 
-    def kept(self, rows: int, seconds: float) -> None:
-        """It took so long to keep a batch and to plan the next one."""
-        self._bookkeeping.add(rows, seconds)
+    def waited(self, rows: int, seconds: float) -> None:
+        """The model had nothing to do for so long before it got so many rows."""
+        self._waits.add(rows, seconds)
 
     def foreseen_s(self, rows: int, steps: int) -> float:
         """How many seconds such a batch will be in the model; infinite as long as that is anybody's guess."""
@@ -61,7 +61,7 @@ class Pace:
         if whole is None or self._batches - whole.at > _STALE:
             return False
         lost_s = (halves.seconds - whole.seconds) * rows * self._steps
-        return lost_s <= self._bookkeeping.at(rows)
+        return lost_s <= self._waits.at(rows)
 
 
 def _size(rows: float) -> int:

@@ -23,8 +23,8 @@ from service.engine.wishes import Wish
 class BatchLimits:
     """A batch has `max_rows` rows, or `max_chunk_rows` chunks of at most `max_chunk` tokens.
 
-    A batch of ways feeds `max_way` tokens a row, and `max_way_tokens` in all rows together, or twice that where no other
-    one goes with it, so that it ends soon.
+    A batch of ways feeds `max_way` tokens a row, and `max_way_tokens` in all rows together, or twice that where no
+    other one goes with it, so that it ends soon.
     """
 
     max_rows: int = 64

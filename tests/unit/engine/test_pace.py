@@ -18,7 +18,8 @@ def crowded(pace: Pace, batches: int, *, fixed_s: float, row_s: float, bookkeepi
         turns.append(pace.takes_turns(CROWD))
         rows = CROWD // 2 if turns[-1] else CROWD
         pace.ran(rows, 8, 8 * (fixed_s + row_s * rows))
-        pace.kept(rows, bookkeeping_s * rows / CROWD)
+        if not turns[-1]:
+            pace.waited(rows, bookkeeping_s)
     return turns
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -167,4 +168,6 @@ class StoreMachine(RuleBasedStateMachine):
 def test_a_store_answers_as_the_store_in_memory_does(name: str) -> None:
     machine = type(f"{name.title()}Machine", (StoreMachine,), {"name": name})
     examples = settings.default.max_examples // 4 if settings.default else 25
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25))
+    bounded = settings(max_examples=examples, stateful_step_count=25)
+    with ThreadPoolExecutor(1) as apart:  # the machine runs loops of its own: whatever this thread's loop is at
+        apart.submit(run_state_machine_as_test, machine, settings=bounded).result()

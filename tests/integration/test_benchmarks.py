@@ -26,7 +26,7 @@ RUNS = {
         ["--sessions", "3", "--seconds", "0.3", "--warm-up", "0.1", "--repetitions", "1", "--max-bytes", "40"],
         ["efficiency", "efficiency_fp32", "delivered_per_s", "bare_per_s", "steps_per_byte", "server_cpu_share"],
     ),
-    "memory": (["--sessions", "40"], ["resident_over_state", "state_bytes", "text_bytes"]),
+    "memory": (["--sessions", "160"], ["resident_over_state", "state_bytes", "text_bytes"]),
     "parked": (
         ["--sessions", "30", "--lookups", "5", "--text-bytes", "50"],
         ["open_ms", "read_p50_ms", "keystroke_p50_ms", "file_bytes"],

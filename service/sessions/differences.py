@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import AnyStr
+
 from service.sessions.records import Splice
 from service.sessions.text import Text
 
@@ -17,8 +19,8 @@ def difference(text: Text, wanted: str) -> Splice | None:
     return Splice(start, removed, inserted, text.cursor, start + len(inserted))
 
 
-def common_prefix(one: str, other: str) -> int:
-    """How many code points two texts begin with alike; by halves, as whole pieces are compared much faster."""
+def common_prefix(one: AnyStr, other: AnyStr) -> int:
+    """How many characters, or bytes, two texts begin with alike; by halves: whole pieces are compared much faster."""
     low, high = 0, min(len(one), len(other)) + 1  # the answer lies in [low, high)
     while high - low > 1:
         middle = (low + high) // 2

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.engine.requests import PathId
+from service.sessions.differences import common_prefix
 from service.sessions.ports import Suggester
 
 LEAST_BYTES: Final = 512
@@ -138,21 +139,7 @@ def _nearest(standing: list[_Standing], text: bytes) -> tuple[_Standing | None, 
     """The one whose text has the longest beginning in common with `text`, and how long that is."""
     best, longest = None, 0
     for one in standing:
-        common = common_length(one.text, text)
+        common = common_prefix(one.text, text)
         if common >= longest:
             best, longest = one, common
     return best, longest
-
-
-def common_length(one: bytes, other: bytes) -> int:
-    """How many leading bytes are the same; comparisons of whole slices, so a megabyte takes microseconds."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while low < high - 1:  # the first `low` bytes are the same, the first `high` are not
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

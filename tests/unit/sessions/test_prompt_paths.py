@@ -6,15 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from service.sessions.differences import common_prefix
 from service.sessions.fake_suggester import FakeSuggester
-from service.sessions.prompt_paths import LEAST_BYTES, Place, PromptPaths, common_length
+from service.sessions.prompt_paths import LEAST_BYTES, Place, PromptPaths
 
 LONG = b"x" * LEAST_BYTES
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))
 def test_the_common_length_is_that_of_the_longest_common_beginning(same: bytes, one: bytes, other: bytes) -> None:
-    common = common_length(same + one, same + other)
+    common = common_prefix(same + one, same + other)
     assert (same + one)[:common] == (same + other)[:common]
     assert common == min(len(same + one), len(same + other)) or (same + one)[common] != (same + other)[common]
 

@@ -106,7 +106,8 @@ class Store(Protocol):
         """Keep the record that follows the revision of `fence`.
 
         `checkpoint`, if given, is the session after the record and replaces everything kept before it; the records of
-        its history are those that were appended, or created with, so that a store may leave them where they are.
+        its history are those that were appended, or created with, and that no checkpoint before it has left out, so
+        that a store may leave them where they are.
         Raises Fenced, and nothing changed, if incarnation or revision is another or the session is gone; QuotaExceeded,
         and nothing changed, if the text grows and the tenant's texts would be too large.
         """

@@ -42,6 +42,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.model = MemoryStore()
         self.written: dict[SessionKey, list[EditRecord]] = {}  # of the session that lives, all of its records
+        self.kept: dict[SessionKey, int] = {}  # how many of the last of them a store must still have
         self.number = 0
 
     @initialize()
@@ -69,13 +70,19 @@ class StoreMachine(RuleBasedStateMachine):
         known = KnownEdit(f"edit {self.number}", self.number.to_bytes(16), revision, self.number, 0)
         return EditRecord(known, tuple(Splice(index, text[:1], text, 0, 1) for index in range(count)))
 
+    def write(self, key: SessionKey, record: EditRecord) -> None:
+        """Take down what the store was given."""
+        self.written[key].append(record)
+        self.kept[key] += 1
+
     def fence(self, key: SessionKey) -> Fence | None:
         stored = self.runner.run(self.model.load(key))
         return None if stored is None else stored.fence
 
     def checkpoint(self, key: SessionKey, fence: Fence, text: str, history: int) -> Checkpoint:
-        """After all that was written, with so many of the last records in its history."""
+        """After all that was written, with so many of the last records in its history: of those still kept."""
         records = self.written[key][-history:] if history else []
+        self.kept[key] = len(records)
         known = tuple(record.known for record in self.written[key][-4:])
         return Checkpoint(fence.incarnation, fence.revision, "m", b"made", text, 0, known, tuple(records))
 
@@ -86,6 +93,7 @@ class StoreMachine(RuleBasedStateMachine):
         checkpoint = Checkpoint(incarnation, 1 + history, "m", b"made", text, 0, known, tuple(records))
         if self.ask("create", key, checkpoint):
             self.written[key] = records
+            self.kept[key] = len(records)
 
     @rule(key=keys, text=texts, count=counts, history=st.none() | st.integers(0, 5))
     def append(self, key: SessionKey, text: str, count: int, history: int | None) -> None:
@@ -93,9 +101,11 @@ class StoreMachine(RuleBasedStateMachine):
         if fence is None:
             return
         record = self.record(fence.revision + 1, text, count)
-        self.written[key].append(record)
+        self.write(key, record)
         after = Fence(fence.incarnation, fence.revision + 1)
-        checkpoint = None if history is None else self.checkpoint(key, after, text, history)
+        checkpoint = None
+        if history is not None:  # of a checkpoint; it brings nothing back that an earlier one has dropped
+            checkpoint = self.checkpoint(key, after, text, min(history, self.kept[key]))
         assert self.ask("append", key, fence, record, checkpoint) is None
 
     @rule(key=keys, incarnation=incarnations, revision=st.integers(0, 6), text=texts)
@@ -105,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         outcome = self.ask("append", key, Fence(incarnation, revision), record)
         assert (outcome is None) == right
         if right:
-            self.written[key].append(record)
+            self.write(key, record)
 
     @rule(key=keys, count=counts, broken=st.none() | st.integers(0, 4), text=texts)
     def pipeline(self, key: SessionKey, count: int, broken: int | None, text: str) -> None:
@@ -125,7 +135,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         outcomes = self.runner.run(all_at_once(self.model))
         assert self.runner.run(all_at_once(self.store)) == outcomes
-        self.written[key] += [record for record, one in zip(records, outcomes, strict=True) if one is type(None)]
+        for record, one in zip(records, outcomes, strict=True):
+            if one is type(None):
+                self.write(key, record)
 
     @rule(key=keys, incarnation=incarnations)
     def delete(self, key: SessionKey, incarnation: int) -> None:

@@ -18,6 +18,7 @@ from model_export.lab.network import Network, NetworkConfig
 from service.model.manifest import MANIFEST_FILE
 
 MEASURED_FILE = "measured.json"
+PARTS_FILE = "parts.json"  # of a run that was interrupted
 
 
 class Bar:
@@ -60,9 +61,18 @@ class Bench:
         if network.config != config:
             raise TrainingError(f"{name} was trained as {network.config}, not as {config}")
         if network.stack.causal:
-            made_by = f"carousel lab {self.experiment} --full --seed {self.seed}"
-            model_folder.save(network, self.out / name, name=name, made_by=made_by)
+            self.keep(name, network)
         return network.eval()
+
+    def keep(self, name: str, network: Network) -> Path:
+        """Export a trained network to `out`/NAME, checked as every model is; the folder. Raises ExportError."""
+        folder = self.out / name
+        model_folder.save(network, folder, name=name, made_by=self._made_by)
+        return folder
+
+    @property
+    def _made_by(self) -> str:
+        return f"carousel lab {self.experiment} --full --seed {self.seed}"
 
     def measured(self, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What many trainings gave, which take too long to be run each time: kept runs of these settings, or new ones.
@@ -76,13 +86,31 @@ class Bench:
             if document["settings"] == asked:
                 return dict(document["measured"])
             self.console.print(f"{kept} was measured with other settings: measuring again", highlight=False)
-        made_by = f"carousel lab {self.experiment} --full --seed {self.seed}"
         # What is kept and what is used at once are the same: JSON turns the keys of objects into text.
-        text = json.dumps({"made_by": made_by, "settings": asked, "measured": measure()}, indent=1)
+        text = json.dumps({"made_by": self._made_by, "settings": asked, "measured": measure()}, indent=1)
         folder = self.out / self.experiment
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MEASURED_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / PARTS_FILE).unlink(missing_ok=True)
         return dict(json.loads(text)["measured"])
+
+    def part(self, settings: Mapping[str, Any], what: str, measure: Callable[[], Any]) -> Any:
+        """One of the trainings that `measured` asks for: what it gave, if a run that was interrupted had finished it.
+
+        Called within `measure`, with the same settings. measure: gives what fits into JSON.
+        """
+        asked = {**settings, "seed": self.seed}
+        kept = self.out / self.experiment / PARTS_FILE
+        document = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+        if document.get("settings") != asked:
+            document = {"settings": asked, "parts": {}}
+        if what not in document["parts"]:
+            document["parts"][what] = measure()
+            partial = kept.with_name(kept.name + ".partial")
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            partial.replace(kept)
+        return document["parts"][what]
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Bar]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -55,6 +55,26 @@ class Watched:
         if letter not in self.layers[layer]:
             raise TrainingError(f"layer {layer} has no signal {letter!r}; it has {', '.join(self.layers[layer])}")
         return self.layers[layer][letter]
+
+
+def widest(config: NetworkConfig, parameters: int) -> NetworkConfig:
+    """The same network with as many units as its learned parameters may be. Raises TrainingError if not even one."""
+    few, many = 0, 1
+    while learned_parameters(replace(config, units=many)) <= parameters:
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        fits = learned_parameters(replace(config, units=middle)) <= parameters
+        few, many = (middle, many) if fits else (few, middle)
+    if not few:
+        raise TrainingError(f"{parameters} parameters are too few for one unit of {config.cell}")
+    return replace(config, units=few)
+
+
+def learned_parameters(config: NetworkConfig) -> int:
+    """How many numbers a training of such a network may change."""
+    with torch.device("meta"):
+        return sum(one.numel() for one in Network(config).parameters() if one.requires_grad)
 
 
 class Network(nn.Module):

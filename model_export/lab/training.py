@@ -51,11 +51,13 @@ def fit(
     *,
     after_step: Callable[[], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    loss: Callable[[Batch], Tensor] | None = None,
 ) -> float:
     """Train on the batch that `draw` gives for each step; returns the mean loss of the last tenth.
 
     after_step: what is done to the weights after each step, such as keeping them within bounds.  stop: asked after each
-    step whether that is enough.
+    step whether that is enough.  loss: what is made less, in place of the cross-entropy of sequences from their
+    beginnings.
 
     Raises TrainingError if the loss is no number any more.
     """
@@ -67,15 +69,16 @@ def fit(
         for step in range(recipe.steps):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-            loss = loss_of(network, draw(step), recipe.quiet)
+            batch = draw(step)
+            missed = loss_of(network, batch, recipe.quiet) if loss is None else loss(batch)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
+            missed.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
             if recipe.clip is not None:
                 torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
             optimizer.step()
             if after_step is not None:
                 after_step()
-            value = float(loss.item())
+            value = float(missed.item())
             if not math.isfinite(value):
                 raise TrainingError(f"{what}: the loss is {value} at step {step}; a lower rate may help")
             if step >= 0.9 * recipe.steps:

@@ -28,6 +28,7 @@ SEPARATOR = 0xFF  # never occurs in UTF-8 (RFC 3629, section 1), so it can mark 
 MIN_LINE_FOR_COPY = 24  # shorter lines ("return None") say nothing about copying
 MIN_LINES_FOR_COPY = 8
 COPY_SHARE = 0.8
+COMMON_SHARE = 0.25  # a line of more documents than this, such as a licence's, belongs to no single one of them
 
 
 class Skip(StrEnum):
@@ -300,23 +301,33 @@ def _telling_lines(text: bytes) -> set[bytes]:
     return {line for line in (raw.strip() for raw in text.split(b"\n")) if len(line) >= MIN_LINE_FOR_COPY}
 
 
+def _common_lines(documents: Sequence[Document]) -> set[bytes]:
+    """Lines that stand in more than a quarter of the documents, where those are many enough to tell."""
+    if len(documents) < MIN_FILES_FOR_SPLIT:
+        return set()
+    counts = Counter(line for document in documents for line in _telling_lines(document.text))
+    return {line for line, count in counts.items() if count > COMMON_SHARE * len(documents)}
+
+
 def _without_copies(
     train: list[Document], held_out: list[Document], statistics: dict[str, Statistics]
 ) -> list[Document]:
     """Remove training documents that hold most of the telling lines of a held-out document, or are mostly made of one.
 
-    An older version of a held-out file, or one vendored under another name, is a copy too.
+    An older version of a held-out file, or one vendored under another name, is a copy too. What stands in every file,
+    such as a licence, makes none a copy.
     """
+    common = _common_lines([*train, *held_out])
     owners: dict[bytes, list[int]] = {}
     totals: list[int] = []
     for index, document in enumerate(held_out):
-        lines = _telling_lines(document.text)
+        lines = _telling_lines(document.text) - common
         totals.append(len(lines))
         for line in lines:
             owners.setdefault(line, []).append(index)
     kept = []
     for document in train:
-        lines = _telling_lines(document.text)
+        lines = _telling_lines(document.text) - common
         shared = Counter(index for line in lines for index in owners.get(line, ()))
         copied = any(
             n >= MIN_LINES_FOR_COPY and n >= COPY_SHARE * min(totals[index], len(lines)) for index, n in shared.items()

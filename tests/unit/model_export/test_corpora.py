@@ -131,6 +131,14 @@ def test_training_documents_that_copy_a_held_out_one_are_removed(tmp_path: Path)
     assert {d.path for d in corpus.train} == set(others[:40])
 
 
+def test_a_licence_that_stands_in_every_file_makes_none_of_them_a_copy(tmp_path: Path) -> None:
+    licence = "".join(f"// Paragraph {n} of a licence that nobody reads\n" for n in range(12))
+    write_files(tmp_path, {f"{n}.py": licence + text(3, seed=n) for n in range(60)})
+    corpus = _load(tmp_path)
+    assert corpus.statistics[0].skipped == {}
+    assert len(corpus.train) + len(corpus.held_out) == 60
+
+
 def test_an_empty_corpus_says_what_was_searched(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.bin": b"\x00", "b.bin": b"\x00\x00"})
     with pytest.raises(CorpusError, match=f"(?s)Searched:.*{tmp_path} for every file: 2 binary"):

@@ -3,6 +3,9 @@
 Everybody has an equal share by right and may use what the others leave. Half of an equal share is kept free for each,
 so that whoever begins to work has room at once, without waiting for anybody. Who is below its equal share and is
 refused has a claim: those above theirs then owe what is missing, are told so, and give it back at their next tick.
+
+Who joins late makes all shares smaller: those who are above theirs then owe at once. Until they have paid, the newcomer
+is refused even what is its right, so that the sum never exceeds the budget; `Share.is_there` says when they have.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ _CLAIMED_AT_ONCE = 16  # of an equal share: a sixteenth, so that a borrower is n
 
 
 class StateBudget:
-    """A number of bytes, and who uses them. Thread-safe. Everybody joins before anybody takes."""
+    """A number of bytes, and who uses them. Thread-safe."""
 
     def __init__(self, total_bytes: int) -> None:
         self.total_bytes = total_bytes
@@ -22,28 +25,44 @@ class StateBudget:
         self._shares: list[Share] = []
 
     def join(self) -> Share:
-        """One more to share with."""
+        """One more to share with, at any time."""
         with self._lock:
-            assert not any(share.used_bytes for share in self._shares), "everybody joins before anybody takes"
             share = Share(self)
             self._shares.append(share)
+            told = self._settle()
+        _tell(told)
         return share
+
+    def leave(self, share: Share) -> None:
+        """As `Share.leave`."""
+        with self._lock:
+            self._shares.remove(share)
+            share.used_bytes = share.claimed_bytes = share.owes_bytes = 0
+            told = self._settle()
+        _tell(told)
+
+    def is_there(self, share: Share) -> bool:
+        """As `Share.is_there`."""
+        with self._lock:
+            used_bytes = sum(one.used_bytes for one in self._shares)
+            return used_bytes - share.used_bytes + self.guaranteed_bytes <= self.total_bytes
 
     @property
     def equal_bytes(self) -> int:
         """What everybody may have, whatever the others want."""
-        return self.total_bytes // len(self._shares)
+        return self.total_bytes // max(len(self._shares), 1)
 
     @property
     def guaranteed_bytes(self) -> int:
         """What everybody may have at once; all of it if there is nobody to share with."""
-        return self.total_bytes if len(self._shares) == 1 else self.equal_bytes // 2
+        return self.equal_bytes // 2 if len(self._shares) > 1 else self.total_bytes
 
     def take(self, share: Share, size: int) -> bool:
         """As `Share.take`."""
         with self._lock:
             within = share.used_bytes + size <= self.guaranteed_bytes  # whatever others claim
-            granted = within or size <= self._available(share)
+            free_bytes = self.total_bytes - sum(one.used_bytes for one in self._shares)
+            granted = size <= (free_bytes if within else self._available(share))
             if granted:
                 share.used_bytes += size
                 share.claimed_bytes = max(share.claimed_bytes - size, 0)
@@ -110,6 +129,15 @@ class Share:
     def give(self, size: int) -> None:
         """Use so many bytes less."""
         self._budget.give(self, size)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what is guaranteed can be taken at once: false for a while after joining those who use it all."""
+        return self._budget.is_there(self)
+
+    def leave(self) -> None:
+        """Use nothing any more, and share no longer. Called once, last."""
+        self._budget.leave(self)
 
 
 def _tell(shares: list[Share]) -> None:

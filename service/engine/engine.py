@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,10 +18,11 @@ from service.engine.gate import Gate
 from service.engine.launching import RunHere, Runner, Running, drop, keep, launch, rows_wanted
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.pace import Pace
-from service.engine.ports import StepModel
+from service.engine.ports import Releasable, StepModel
 from service.engine.requests import Advance, AdvanceResult, Complete, PathId, Piece, Request, Score, Scored
 from service.engine.scheduler import Batch, BatchLimits, Kind, Scheduler
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
+from service.engine.task import Path
 from service.engine.tasks import Tasks, Ticket, too_small
 from service.errors import CarouselError, Unavailable
 
@@ -54,7 +55,8 @@ class Engine:
 
     `clock` is what `Advance.deadline_s` is measured on, in seconds. With a `runner` that runs beside the engine, large
     batches are: while one runs, what the one before it gave is kept, and the next one is planned. Engines that share a
-    budget are given a `share` of it each, and have one owner.
+    budget are given a `share` of it each, and have one owner. Paths are numbered from `first_number` on, so that engines
+    which hand paths over to each other number them apart.
 
     Two callbacks, to be replaced by the owner, say when a tick has something to do: `on_work` is called by everything
     public that makes some; `on_run` when a batch beside has been run, on the runner's thread.
@@ -69,6 +71,7 @@ class Engine:
         observer: EngineObserver | None = None,
         runner: Runner | None = None,
         share: Share | None = None,
+        first_number: int = 1,
     ) -> None:
         self._model, self._config, self._clock = model, config, clock
         self._here = RunHere()
@@ -93,6 +96,7 @@ class Engine:
             limits=config.batch,
             clock=clock,
             observer=self._observer,
+            first_number=first_number,
         )
         self._closed = False
         self.on_work: Callable[[], None] = _nothing
@@ -115,6 +119,23 @@ class Engine:
     def open_path(self, scope: str) -> PathId:
         """A new path at the empty text. Paths of one scope share states, paths of different scopes never do."""
         return self._tasks.open_path(scope)
+
+    def adopt_path(self, path: PathId, scope: str) -> None:
+        """Open a path of another engine here, under its number, at the empty text; it is closed there."""
+        self._tasks.adopt_path(path, scope)
+
+    def paths(self) -> Sequence[Path]:
+        """The paths that are open, the oldest first; not to be changed."""
+        return self._tasks.paths()
+
+    def find_path(self, path: PathId) -> Path | None:
+        """The path with this number if it is open here; not to be changed."""
+        return self._tasks.find_path(path)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the budget that its states take."""
+        return self._tree.held_bytes
 
     def fork_path(self, path: PathId) -> PathId:
         """A new path in the scope of another, standing where that one does, as if it had been moved there, too."""
@@ -154,6 +175,17 @@ class Engine:
         """Answer whoever is left with Unavailable."""
         self._tasks.abandon()
         self._tasks.hand_over()
+
+    def release(self) -> None:
+        """Give everything back: rows, share, model. Called last, when it is idle; nothing may be called after it.
+
+        What holds the engine may be out of the garbage collector's sight (`gc.freeze`), so nothing is left to it.
+        """
+        assert self.idle, "nothing is under way any more"
+        self.on_work = self.on_run = _nothing
+        self._tree.release()
+        if isinstance(self._model, Releasable):
+            self._model.release()
 
     def tick(self) -> None:
         """One turn. Ends with every batch kept, unless batches run beside the engine."""

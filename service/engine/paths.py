@@ -40,6 +40,10 @@ class Paths:
         del self._of_scope[path.scope]
         return True
 
+    def all(self) -> Sequence[Path]:
+        """Those that are open, the oldest first."""
+        return tuple(self._paths.values())
+
     def find(self, id_: PathId) -> Path | None:
         """The path with this number, if it is open."""
         return self._paths.get(id_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,3 +121,11 @@ class StepModel(Protocol):
         tokens: int64 [time, rows].  states: not mutated.
         The same bits as `step` with the same tokens, one at a time. Raises ModelError as `step` does.
         """
+
+
+@runtime_checkable
+class Releasable(Protocol):
+    """A model that holds more than Python takes back by itself."""
+
+    def release(self) -> None:
+        """Give it back. Called once, last, by whoever has run the model."""

@@ -63,6 +63,10 @@ class RowBlocks:
             self.owned_rows -= len(rows)
             self._share.give(len(rows) * self._row_bytes)
 
+    def release(self) -> None:
+        """Share the budget no longer. Called once, last."""
+        self._share.leave()
+
     def coldest(self, used_at: NDArray[np.int64], immovable: NDArray[np.bool_], rows: int) -> list[int]:
         """Owned blocks of at least so many rows together, those first that were not used for longest.
 

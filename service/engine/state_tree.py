@@ -379,6 +379,11 @@ class StateTree:
         self._blocks.shrink(blocks, [*self._states, self.top_tokens, self.top_log_probabilities])
         return bool(blocks)
 
+    def release(self) -> None:
+        """Give all rows back, with their memory and the share of the budget. Called once, last."""
+        self._blocks.release()
+        vars(self).clear()  # every slab, column and view
+
     def _grow(self, rows: int) -> None:
         new = self._blocks.grow(rows)[::-1]  # so that the lowest are used first
         self._free[self._free_count : self._free_count + len(new)] = new

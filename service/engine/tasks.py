@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NewType, assert_never
 
 import numpy as np
@@ -48,12 +48,13 @@ class Tasks:
         limits: BatchLimits,
         clock: Callable[[], float],
         observer: EngineObserver,
+        first_number: int = 1,
     ) -> None:
         self._model, self._tree, self._scheduler = model, tree, scheduler
         self._gate, self._admission, self._limits = gate, admission, limits
         self._clock, self._observer = clock, observer
         self._paths = Paths(tree)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_number)
         self._tasks: dict[Ticket, Task] = {}
         self._timed: dict[Ticket, Task] = {}  # those with a deadline; who types has none
         self._ready: list[Task] = []
@@ -84,6 +85,15 @@ class Tasks:
         path = PathId(next(self._numbers))
         self._paths.open(path, scope)
         return path
+
+    def adopt_path(self, id_: PathId, scope: str) -> None:
+        """A path of another engine, at the empty text until it is moved."""
+        assert self._paths.find(id_) is None, "a path has one engine"
+        self._paths.open(id_, scope)
+
+    def paths(self) -> Sequence[Path]:
+        """Those that are open, the oldest first."""
+        return self._paths.all()
 
     def fork_path(self, id_: PathId) -> PathId:
         """A new path where another one stands."""

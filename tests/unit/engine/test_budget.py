@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from service.engine.budget import Share, StateBudget
 
@@ -76,7 +76,7 @@ class SharedBudget(RuleBasedStateMachine):
         self.used = [0] * members
         self.told = [0] * members
         for number, share in enumerate(self.shares):
-            share.on_owing = lambda number=number: self.tell(number)  # type: ignore[misc]  # binds the number
+            share.on_owing = lambda share=share: self.tell(self.shares.index(share))  # type: ignore[misc]  # binds it
 
     def tell(self, number: int) -> None:
         self.told[number] += 1
@@ -90,7 +90,7 @@ class SharedBudget(RuleBasedStateMachine):
             assert size <= free
             self.used[number] += size
         else:
-            assert self.used[number] + size > share.guaranteed_bytes
+            assert self.used[number] + size > share.guaranteed_bytes or size > free
 
     @rule(number=st.integers(0, 3), part=st.floats(0, 1))
     def give(self, number: int, part: float) -> None:
@@ -98,6 +98,29 @@ class SharedBudget(RuleBasedStateMachine):
         size = int(self.used[number] * part)
         self.shares[number].give(size)
         self.used[number] -= size
+
+    @rule()
+    def join_late(self) -> None:
+        if len(self.shares) == 4:
+            return
+        self.shares.append(self.budget.join())
+        self.used.append(0)
+        self.told.append(0)
+        number = len(self.shares) - 1
+        self.shares[number].on_owing = lambda share=self.shares[number]: self.tell(self.shares.index(share))
+
+    @precondition(lambda self: len(self.shares) > 1)
+    @rule(number=st.integers(0, 3))
+    def leave(self, number: int) -> None:
+        number %= len(self.shares)
+        self.shares.pop(number).leave()
+        del self.used[number], self.told[number]
+
+    @rule()
+    def pay(self) -> None:
+        for number, share in enumerate(self.shares):
+            self.used[number] -= share.owes_bytes
+            share.give(share.owes_bytes)
 
     @rule(number=st.integers(0, 3))
     def once_all_debts_are_paid_a_claim_is_granted(self, number: int) -> None:
@@ -126,19 +149,43 @@ class SharedBudget(RuleBasedStateMachine):
             assert 0 <= share.owes_bytes <= max(share.used_bytes - self.budget.equal_bytes, 0)
 
     @invariant()
-    def everybody_can_have_its_guaranteed_share_at_once(self) -> None:
-        free = TOTAL - sum(self.used)
+    def everybody_can_have_its_guaranteed_share_once_all_debts_are_paid(self) -> None:
+        free = TOTAL - sum(self.used) + sum(share.owes_bytes for share in self.shares)
         assert sum(max(share.guaranteed_bytes - share.used_bytes, 0) for share in self.shares) <= free
+
+    @invariant()
+    def who_is_there_has_room_for_all_that_is_its_right(self) -> None:
+        for share in self.shares:
+            missing = share.guaranteed_bytes - share.used_bytes
+            assert not share.is_there or missing <= TOTAL - sum(self.used)
 
 
 TestSharedBudget = SharedBudget.TestCase
 
 
-def test_nobody_joins_once_somebody_has_taken() -> None:
+def test_who_joins_late_waits_until_those_who_have_too_much_have_paid() -> None:
     budget = StateBudget(TOTAL)
-    assert budget.join().take(1)
-    with pytest.raises(AssertionError, match="everybody joins"):
-        budget.join()
+    one = budget.join()
+    told: list[str] = []
+    one.on_owing = lambda: told.append("one")
+    assert one.take(TOTAL)
+    two = budget.join()
+    assert (told, one.owes_bytes, two.is_there) == (["one"], 240, False)
+    assert not two.take(10), "the sum never exceeds the budget"
+    one.give(one.owes_bytes)
+    assert two.is_there and two.take(240)
+    assert one.owes_bytes == 0
+
+
+def test_what_somebody_had_who_leaves_is_everybody_s() -> None:
+    budget = StateBudget(TOTAL)
+    one, two = budget.join(), budget.join()
+    assert one.take(480) and two.take(480)
+    assert not one.take(10)
+    assert one.claimed_bytes == 0 and two.owes_bytes == 0
+    two.leave()
+    assert one.guaranteed_bytes == TOTAL
+    assert one.take(480)
 
 
 def test_no_more_is_given_than_was_taken() -> None:

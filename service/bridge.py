@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from service.engine.engine import Engine
+from service.engine.held_state import HeldState
 from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
 from service.engine.tasks import Ticket
 from service.errors import CarouselError
@@ -49,6 +50,14 @@ class EngineSuggester:
     def fork_path(self, path: PathId) -> PathId:
         """A new path where another one stands."""
         return self._engine.fork_path(path)
+
+    def read_state(self, path: PathId, text: bytes, *, least: int, most: int) -> HeldState | None:
+        """The deepest state held of a beginning of `text`, of `least` to `most` bytes."""
+        return self._engine.read_state(path, text, least=least, most=most)
+
+    def restore(self, path: PathId, text: bytes, state: HeldState) -> bool:
+        """Put a path that was never moved to the end of `text`, whose state this is; whether that was possible."""
+        return self._engine.restore(path, text, state)
 
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled."""

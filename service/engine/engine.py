@@ -15,6 +15,7 @@ from typing import TypeVar
 from service.engine.admission import Admission
 from service.engine.budget import Share
 from service.engine.gate import Gate
+from service.engine.held_state import HeldState
 from service.engine.launching import RunHere, Runner, Running, drop, keep, launch, rows_wanted
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.pace import Pace
@@ -140,6 +141,21 @@ class Engine:
     def fork_path(self, path: PathId) -> PathId:
         """A new path in the scope of another, standing where that one does, as if it had been moved there, too."""
         return self._tasks.fork_path(path)
+
+    def read_state(self, path: PathId, text: bytes, *, least: int, most: int) -> HeldState | None:
+        """The deepest state held of a beginning of `text`, of `least` to `most` bytes; None if there is none.
+
+        `text` equals what the path was last told to move to, in its first `most` bytes.
+        """
+        return self._tasks.read_state(path, text, least=least, most=most)
+
+    def restore(self, path: PathId, text: bytes, state: HeldState) -> bool:
+        """Put a path that was never moved to the end of `text`, whose state this is, as if it had been moved there.
+
+        False, and nothing changed, if it is no state of this model, or there is no room. Whoever calls it vouches for
+        the state: that this model, under these numerics, made it of this text.
+        """
+        return self._tasks.restore(path, text, state)
 
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work ends as superseded."""

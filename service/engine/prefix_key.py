@@ -22,12 +22,26 @@ _STRIDES_OF_ROWS = np.array(_STRIDES, np.uint64)
 _FIRST_OF_ROWS, _SECOND_OF_ROWS = np.uint64(_FIRST), np.uint64(_SECOND)
 _ONE, _27, _30, _31 = (np.uint64(number) for number in (1, 27, 30, 31))
 _PROCESS_SECRET = secrets.token_bytes(32)
+_RESTORED = b"restored"
 
 
 def root_key(scope: str, *, secret: bytes = _PROCESS_SECRET) -> Key:
     """The key of the empty text in a scope."""
     digest = hashlib.blake2b(scope.encode(), key=secret, digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def of_text(scope: str, text: bytes, *, secret: bytes = _PROCESS_SECRET) -> Key:
+    """A key of a text in a scope that is not chained, for nodes that nothing was fed for: a nanosecond a byte.
+
+    As unlikely to be another text's as a chained one; but `extend` does not come to it from above.
+    """
+    digest = hashlib.blake2b(text, key=secret, digest_size=16, person=_RESTORED, salt=_salt(scope)).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _salt(scope: str) -> bytes:
+    return hashlib.blake2b(scope.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
 
 
 def extend(key: Key, tokens: bytes) -> Key:

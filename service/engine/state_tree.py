@@ -29,6 +29,7 @@ from service.engine.row_blocks import RowBlocks
 
 Node = NewType("Node", int)
 Nodes = NDArray[np.int32]
+Logs = NDArray[np.float32]
 
 NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
 _LOOKS, _DROPS = 16, 64  # a look at all rows finds a sixteenth of them to drop; a 64th are dropped at a time
@@ -339,6 +340,28 @@ class StateTree:
         self._token_of[node] = tokens[-1]
         self._keys[node] = key
         self._link(node, parent, self._far_of)
+        self._far.add(node)
+        return node
+
+    def add_restored(
+        self, root: Node, text: bytes, states: Sequence[NDArray[np.generic]], head: tuple[NDArray[np.uint8], Logs]
+    ) -> Node:
+        """Make the node of `text`, two tokens or more, from a state that was taken out before; reserve a row before.
+
+        A node that was restored of the same text is taken. One that was fed is not found, nor the other way round.
+        states: [width] per recurrent tensor.  head: the likeliest next tokens and their probabilities, [top_k] each.
+        """
+        key = prefix_key.of_text(self._scope_of_root[root], text)
+        known = self._far.find(key)
+        if known is not None:
+            return Node(known)
+        node = self._allocate()
+        for slab, state in zip(self._states, states, strict=True):
+            slab[node] = state
+        self.top_tokens[node], self.top_log_probabilities[node] = head
+        self._depth_of[node], self._token_of[node] = len(text), text[-1]
+        self._keys[node] = key
+        self._link(node, root, self._far_of)
         self._far.add(node)
         return node
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.engine.admission import Admission
 from service.engine.completing import CompleteTask, complete
 from service.engine.gate import Gate, asks
+from service.engine.held_state import HeldState, read_state
 from service.engine.launching import Kept
 from service.engine.observer import EngineObserver
 from service.engine.paths import Paths
@@ -110,6 +111,28 @@ class Tasks:
             self._finish(task, task.cut_short(FinishReason.SUPERSEDED))
         if self._paths.close(path):
             self._scheduler.forget(path.scope)
+
+    def read_state(self, id_: PathId, text: bytes, *, least: int, most: int) -> HeldState | None:
+        """A state on the way to where a path stands; see `held_state.read_state`."""
+        path = self._paths.find(id_)
+        if path is None or path.at is None:
+            return None
+        return read_state(self._tree, path.at, text, least=least, most=most)
+
+    def restore(self, id_: PathId, text: bytes, state: HeldState) -> bool:
+        """Put a path that was never moved onto the state of `text`. False if that is not possible: nothing changed."""
+        path = self._paths.find(id_)
+        assert path is not None and path.at is None, "it is open, and stands nowhere"
+        if state.depth != len(text) or not state.fits(self._model.shapes, self._model.top_k):
+            return False
+        try:
+            self._place(path)
+            self.reserve(1)
+        except TreeFull:
+            return False
+        head = state.top_tokens, state.top_log_probabilities
+        stand(self._tree, path, self._tree.add_restored(path.node, text, state.states, head))
+        return True
 
     def find_path(self, id_: PathId) -> Path | None:
         """The path with this number, if it is open."""

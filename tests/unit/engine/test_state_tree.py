@@ -127,6 +127,23 @@ class TreeMachine(RuleBasedStateMachine):
         likely = self.tree.likely_way(way[0], 10)
         assert likely.nodes[: length - 1] == way[1:]
 
+    @rule(target=paths, text=st.text("ab", min_size=2, max_size=9).map(str.encode))
+    def open_where_a_state_of_before_is(self, text: bytes) -> int:
+        self.tree.pin(self.root)  # for this scope only as long as nobody is in it
+        try:
+            self.make_room()
+        finally:
+            self.tree.unpin([self.root])
+        known = after(self.model, text)
+        head = known.top_tokens[0].astype(np.uint8), known.top_log_probabilities[0]
+        node = self.tree.add_restored(self.root, text, [state[0] for state in known.states], head)
+        assert self.tree.add_restored(self.root, text, [state[0] for state in known.states], head) == node
+        self.texts[node] = text
+        self.numbers += 1
+        self.tree.occupy(node)
+        self.standing[self.numbers] = node, text
+        return self.numbers
+
     @rule(path=paths, depth=st.integers(0, 30))
     def move_up(self, path: int, depth: int) -> None:
         node, text = self.standing[path]

@@ -16,7 +16,7 @@ _STEPS = 100
 
 
 def step_ratios(folders: Mapping[str, Path], beside: str) -> dict[str, float]:
-    """The time of a step of one row over that of the model called `beside`: the median of 40 rounds of 100 steps each."""
+    """The time of a step of one row over that of the model called `beside`: the median of 40 rounds of 100 steps."""
     sessions = {name: _session(folder) for name, folder in folders.items()}
     taken: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(1 + _ROUNDS):

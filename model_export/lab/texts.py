@@ -1,8 +1,8 @@
 """Real text for the lab's networks: documents of ASCII, read as streams of which each goes on where it was.
 
-The corpora are those of `carousel train` (`corpora.py`), with the same documents held out. What a training reads is cut into
-rows that lie side by side; the states are carried from chunk to chunk, the gradient is not (truncated back-propagation
-through time).
+The corpora are those of `carousel train` (`corpora.py`), with the same documents held out. What a training reads is cut
+into rows that lie side by side; the states are carried from chunk to chunk, the gradient is not (truncated
+back-propagation through time).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from model_export import corpora
 from model_export.cells.cell import States
 from model_export.errors import CorpusError
 from model_export.lab.bench import Bench
-from model_export.lab.network import Network
+from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.sequences import IGNORED, Batch, batch_of
 from model_export.lab.symbols import END, Symbols
-from model_export.lab.training import Recipe, fit
+from model_export.lab.training import Recipe, fit, new_network
 
 STDLIB = "stdlib"
 ASCII = Symbols.letters("\t\n\f" + "".join(map(chr, range(0x20, 0x7F))))
@@ -62,8 +62,8 @@ def read(corpus: str, *, least_bytes: int, held_out_each: int) -> Texts:
     )
     if texts.train_bytes < least_bytes:
         raise CorpusError(
-            f"corpus {corpus!r} is too small: {texts.train_bytes:,} bytes of ASCII documents to train on, but with these "
-            f"settings {least_bytes:,} are read; give a larger one, or train for less"
+            f"corpus {corpus!r} is too small: {texts.train_bytes:,} bytes of ASCII documents to train on, but "
+            f"{least_bytes:,} are read with these settings; give a larger one, or train for less"
         )
     if not texts.held_out:
         raise CorpusError(f"corpus {corpus!r} is too small: no held-out document is ASCII")
@@ -121,6 +121,34 @@ def fit_on_texts(
         return functional.cross_entropy(scores.flatten(0, 1), batch.targets.flatten())
 
     return fit(network, lambda step: next(batches), recipe, bench, what, loss=loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network, the learning rate it had, and the mean loss of the last tenth, in nats a symbol."""
+
+    network: Network
+    rate: float
+    loss: float
+
+
+def fit_at_best_rate(
+    config: NetworkConfig,
+    documents: Sequence[NDArray[np.int64]],
+    streams: Streams,
+    steps: int,
+    rates: Sequence[float],
+    bench: Bench,
+    what: str,
+    seed: int,
+) -> Fitted:
+    """Of the trainings with each rate the one whose loss is least: chosen by what it was trained on."""
+    fitted = []
+    for rate in rates:
+        network, recipe = new_network(config, seed), Recipe(steps, rate=rate)
+        loss = fit_on_texts(network, documents, streams, recipe, bench, f"{what}, rate {rate}", seed)
+        fitted.append(Fitted(network, rate, loss))
+    return min(fitted, key=lambda one: one.loss)
 
 
 @torch.no_grad()

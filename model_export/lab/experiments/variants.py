@@ -17,10 +17,9 @@ from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Picture, Served
-from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
+from model_export.lab.network import NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
-from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_on_texts, read
-from model_export.lab.training import Recipe, new_network
+from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_at_best_rate, read
 from service.model.checked import Between, Checked, NotEmpty
 
 SIMPLE, FIRST, PLAIN = "rnn", "lstm-1997", "lstm"
@@ -140,23 +139,23 @@ def configs(settings: Settings) -> dict[str, NetworkConfig]:
 
 
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
-    """By cell: units, parameters, rate, step_ratio, and bits_per_byte, a list over the seeds; of the text, its sha256."""
+    """By cell: units, parameters, rate, step_ratio, and bits_per_byte, a list over the seeds; the text's sha256."""
     shapes = configs(settings)
     texts = read(settings.corpus, least_bytes=STREAMS.bytes_read(settings.steps), held_out_each=HELD_OUT_EACH)
-    found = {
+    found: dict[str, dict[str, Any]] = {
         cell: {"units": config.units, "parameters": learned_parameters(config), "bits_per_byte": []}
         for cell, config in shapes.items()
     }
     for seed in range(settings.seeds):
         for cell, config in shapes.items():
             rates = RATES if seed == 0 else (float(found[cell]["rate"]),)
-            trained = bench.part(
-                settings.as_document(),
-                f"{cell}, seed {seed}",
-                lambda cell=cell, config=config, seed=seed, rates=rates: _trained(  # type: ignore[misc]  # bound now
-                    cell, config, rates, texts, seed, settings, bench
-                ),
-            )
+
+            def train(
+                cell: str = cell, config: NetworkConfig = config, rates: Sequence[float] = rates, seed: int = seed
+            ) -> Any:
+                return _trained(cell, config, rates, texts, seed, settings, bench)
+
+            trained = bench.part(settings.as_document(), f"{cell}, seed {seed}", train)
             found[cell]["rate"] = trained["rate"]
             found[cell]["bits_per_byte"].append(trained["bits_per_byte"])
     ratios = step_ratios({cell: bench.out / folder_of(cell) for cell in CELLS}, PLAIN)
@@ -173,17 +172,13 @@ def folder_of(cell: str) -> str:
 def _trained(
     cell: str, config: NetworkConfig, rates: Sequence[float], texts: Texts, seed: int, settings: Settings, bench: Bench
 ) -> dict[str, float]:
-    """The training with the least loss of as many as there are rates; the first seed's network is kept."""
-    made: list[tuple[float, float, Network]] = []
-    for rate in rates:
-        network = new_network(config, seed)
-        what = f"{cell}, seed {seed}, rate {rate}"
-        loss = fit_on_texts(network, texts.train, STREAMS, Recipe(settings.steps, rate=rate), bench, what, seed)
-        made.append((loss, rate, network))
-    loss, rate, network = min(made, key=lambda one: one[:2])
+    """Train with the best of the rates; the first seed's network is kept."""
+    what = f"{cell}, seed {seed}"
+    fitted = fit_at_best_rate(config, texts.train, STREAMS, settings.steps, rates, bench, what, seed)
     if seed == 0 and cell in CELLS:
-        bench.keep(folder_of(cell), network)
-    return {"rate": rate, "loss": loss, "bits_per_byte": bits_per_byte(network, texts.held_out)}
+        bench.keep(folder_of(cell), fitted.network)
+    held_out = bits_per_byte(fitted.network, texts.held_out)
+    return {"rate": fitted.rate, "loss": fitted.loss, "bits_per_byte": held_out}
 
 
 def run(bench: Bench, settings: Settings) -> Finding:
@@ -220,7 +215,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     )
     made = (
         Picture("bits", _draw_bits(cells), _BITS_CAPTION.format(bytes=STREAMS.bytes_read(settings.steps) / 1e6)),
-        Picture("steps", _draw_steps(steps, bits), _STEPS_CAPTION),
+        Picture("steps", _draw_steps(steps, bits), _STEPS_CAPTION.format(written_out=" and ".join(WRITTEN_OUT))),
     )
     return Finding(verdicts, made, _STORY, {"bits_per_byte": bits, "spread": spread, **measured})
 
@@ -230,17 +225,19 @@ def _told(bits: Mapping[str, float], one: str, other: str) -> str:
 
 
 _STORY = (
-    "Since 1997 the LSTM has had many children: gates were added, taken away, joined, given a view of the memory. Here every "
-    "one reads the same code, byte by byte, with as many numbers to learn, and is then asked how well it foresees code that it has never seen.",
-    "Of two learning rates each cell has the one with which it fitted its training text better. Figures are bits per byte: less is better.",
+    "Since 1997 the LSTM has had many children: gates were added, taken away, joined, given a view of the memory. Here "
+    "each of them reads the same code, byte by byte, with as many numbers to learn, and is then asked how well it "
+    "foresees code that it has never seen.",
+    "Of two learning rates each cell has the one with which it fitted its training text better. Figures are bits per "
+    "byte: less is better.",
 )
 _BITS_CAPTION = (
-    "What a byte of unseen Python costs after {bytes:.1f} MB of training, by cell, all of about as many parameters but the "
-    "last; dots are seeds, bars their means."
+    "What a byte of unseen Python costs after {bytes:.1f} MB of training, by cell, all of about as many parameters but "
+    "the last; dots are seeds, bars their means."
 )
 _STEPS_CAPTION = (
-    "How long a step of one row takes, the LSTM's being 1, and what a byte costs. Cells on the right have no operator of "
-    "their own in ONNX."
+    "How long a step of one row takes, the LSTM's being 1, and what a byte costs. {written_out} have no operator of "
+    "their own in ONNX and are written out step by step."
 )
 
 

@@ -36,6 +36,7 @@ from service.telemetry.logs import configure_logs
 from service.telemetry.timed_store import TimedStore
 from service.transport.caller import TenantResolver
 from service.transport.grpc.server import GrpcServer
+from service.transport.keys import ApiKeys, BadKeys
 from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
 from service.transport.listening import CannotListen, open_socket
@@ -80,7 +81,6 @@ class Server:
         self._engine_observers = {identity.name: LateEngineObserver() for _, identity in models}
         self._request_observer = LateRequestObserver()
         self._store_observer = LateStoreObserver()
-        self._tenants = TenantResolver(trust_header=transport.trust_tenant_header)
 
     async def start(self) -> Addresses:
         """Listen, warm the models up, be ready. Raises StartFailed; everything is closed again then."""
@@ -98,6 +98,7 @@ class Server:
     async def _start(self) -> Addresses:
         listen = self._listen
         self._closing.push_async_callback(self._opening.give_up)
+        self._tenants = self._open_tenants()
         metrics_socket = self._listen_on("--metrics-port", listen.metrics_port)
         self._closing.push_async_callback(self._close_metrics)
         http_socket = self._listen_on("--http-port", listen.http_port)
@@ -125,6 +126,17 @@ class Server:
             raise StartFailed(_refused(flag, str(error))) from error
         self._closing.callback(opened.close)
         return opened
+
+    def _open_tenants(self) -> TenantResolver:
+        file, trusted = self._transport.api_keys_file, self._transport.trust_tenant_header
+        if file is None:
+            return TenantResolver(trust_header=trusted)
+        try:
+            keys = ApiKeys(file, gateways=trusted)
+        except BadKeys as error:
+            raise StartFailed(f"--api-keys-file: {error}") from error
+        self._closing.callback(asyncio.create_task(keys.follow()).cancel)
+        return TenantResolver(trust_header=trusted, keys=keys)
 
     async def _close_metrics(self) -> None:
         if self._metrics_server is not None:

@@ -63,12 +63,16 @@ class ListenConfig:
 
 @dataclass(frozen=True, slots=True)
 class TransportConfig:
-    """What both facades need to know of a request: its largest size, whom to believe, which browsers may call."""
+    """What both facades need to know of a request: its largest size, whom to believe, which browsers may call.
+
+    api_keys_file: of the keys that are asked for; None if none are.
+    """
 
     max_request_bytes: int
     trust_tenant_header: bool
     allowed_origins: tuple[str, ...]
     host: str
+    api_keys_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +148,6 @@ def _state_file() -> str:
     return f"sqlite:{Path(folder) / 'carousel' / 'sessions.sqlite'}"
 
 
-def _no_keys() -> Kind[Path]:
-    def read(value: object) -> Path:
-        # A server that ignored the file would be open to everyone while its operator believes it closed.
-        raise ValueError("API keys are not supported; leave it out and put a gateway that checks keys in front")
-
-    return Kind("PATH", read)
-
-
 @dataclass(frozen=True, slots=True)
 class About:
     """What the command line and the documentation say of a setting.
@@ -220,7 +216,9 @@ class Settings:
     )
     max_tenant_sessions: int | None = _optional(whole(1), "Most sessions that a tenant keeps.")
     max_tenant_bytes: int | None = _optional(size(), "Most bytes of text that a tenant keeps in its sessions.")
-    api_keys_file: Path | None = _optional(_no_keys(), "File of API keys.")
+    api_keys_file: Path | None = _optional(
+        file(), "File of API keys, a line `TENANT KEY` for each; without one nobody is asked for a key."
+    )
     trust_tenant_header: bool = _setting(
         switch(), "Believe x-carousel-tenant; only behind a gateway that has authenticated the caller.", False
     )
@@ -253,7 +251,9 @@ class Settings:
 
     def transport(self) -> TransportConfig:
         """The part for the facades."""
-        return TransportConfig(self.max_request_bytes, self.trust_tenant_header, self.allowed_origins, self.host)
+        return TransportConfig(
+            self.max_request_bytes, self.trust_tenant_header, self.allowed_origins, self.host, self.api_keys_file
+        )
 
     @property
     def default_model(self) -> Path:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from service.errors import InvalidArgument
+from service.errors import InvalidArgument, PermissionDenied
 from service.sessions.commands import Tenant
+from service.transport.keys import KEY_HEADER, TENANT_NAME, ApiKeys
 
 REQUEST_ID_HEADER = "x-request-id"
 TENANT_HEADER = "x-carousel-tenant"
@@ -20,7 +21,6 @@ Headers = Callable[[str], str | None]
 
 _current: ContextVar[str | None] = ContextVar("carousel_request_id", default=None)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_id(header: Headers) -> str:
@@ -47,16 +47,36 @@ def current_request_id() -> str | None:
 
 
 class TenantResolver:
-    """Maps a caller to a tenant: everyone is `default` unless a trusted gateway names the tenant."""
+    """Maps a caller to a tenant, in one way for every facade.
 
-    def __init__(self, *, trust_header: bool) -> None:
-        self._trust_header = trust_header
+    Without keys everyone is `default`, with them whoever the key belongs to. A trusted header names another tenant:
+    for everybody without keys, with them for a gateway's key alone.
+    """
+
+    def __init__(self, *, trust_header: bool, keys: ApiKeys | None = None) -> None:
+        self._trust_header, self._keys = trust_header, keys
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether nobody is answered without one."""
+        return self._keys is not None
 
     def resolve(self, header: Headers) -> Tenant:
-        """The caller's tenant. Raises InvalidArgument if a trusted header holds no tenant's name."""
-        named = header(TENANT_HEADER) if self._trust_header else None
-        if named is None:
-            return DEFAULT_TENANT
-        if not _TENANT.fullmatch(named):
+        """The caller's tenant.
+
+        Raises Unauthenticated without a key that is known, InvalidArgument if a trusted header holds no tenant's name,
+        PermissionDenied if it names another tenant than the key's.
+        """
+        holder = None if self._keys is None else self._keys.holder(header(KEY_HEADER))
+        named = self._named(header) if self._trust_header else None
+        if holder is None:
+            return named or DEFAULT_TENANT
+        if named is not None and named != holder:
+            raise PermissionDenied(f"the key is not that of the tenant in {TENANT_HEADER}; leave the header out")
+        return holder
+
+    def _named(self, header: Headers) -> Tenant | None:
+        named = header(TENANT_HEADER)
+        if named is not None and not TENANT_NAME.fullmatch(named):
             raise InvalidArgument(TENANT_HEADER, "a tenant's name is 1 to 64 of A-Z a-z 0-9 . _ -")
-        return Tenant(named)
+        return None if named is None else Tenant(named)

@@ -206,7 +206,7 @@ def test_a_graph_that_is_not_the_manifests_is_one_line_and_exit_code_2(tmp_path:
         (("--http-port", "70000"), "--http-port"),
         (("--store", "sqlite"), "accepted: memory:, sqlite:PATH, valkey://"),
         (("--config", "/nowhere.toml"), "/nowhere.toml is not a file"),
-        (("--api-keys-file", "keys"), "API keys are not supported"),
+        (("--api-keys-file", "/nowhere", "--store", "memory:"), "--api-keys-file: /nowhere cannot be read"),
     ],
 )
 def test_a_bad_setting_is_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:

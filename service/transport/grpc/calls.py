@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from service.errors import CarouselError, DeadlineExceeded, InvalidArgument
 from service.sessions.commands import Tenant
-from service.transport.caller import REQUEST_ID_HEADER, TenantResolver, answering, request_id
+from service.transport.caller import DEFAULT_TENANT, REQUEST_ID_HEADER, TenantResolver, answering, request_id
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.messages import decode
 from service.transport.lifecycle import Lifecycle
@@ -28,6 +28,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Autocomplete"]
 
 # Suggestions have to be on their way before the caller's clock runs out.
 _ANSWER_MARGIN_S = 0.005
+
+# What probes ask, who have no keys; it is what /livez and /readyz say.
+_ASKED_WITHOUT_KEYS = frozenset({"ServerLive", "ServerReady"})
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, "Call"], Awaitable[Message]]
@@ -87,6 +90,22 @@ class CallGuard:
             )
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
+    def keyed(
+        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """A library's own handler of a stream; for a caller without a key, one that says so."""
+        headers: dict[str, Any] = dict(details.invocation_metadata or ())
+        try:
+            self._tenants.resolve(headers.get)
+        except CarouselError as error:
+            refusal = error
+
+            async def refuse(_: object, context: Context) -> None:
+                await _abort(context, refusal, request_id(headers.get))
+
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
+
     def _deserializer(self, method: str, kind: type[Message]) -> Callable[[bytes], Message | InvalidArgument]:
         """Parse without raising: gRPC would turn an exception here into a status of its own, without our details."""
         most = max(self._max_request_bytes, self._larger_requests.get(method, 0))
@@ -141,7 +160,8 @@ class CallGuard:
         code = OK
         with self._lifecycle.in_flight(), answering(id_):
             try:
-                yield Call(id_, self._tenants.resolve(headers.get), _deadline(context, began))
+                tenant = DEFAULT_TENANT if name in _ASKED_WITHOUT_KEYS else self._tenants.resolve(headers.get)
+                yield Call(id_, tenant, _deadline(context, began))
             except asyncio.CancelledError:
                 code = CANCELLED
                 raise

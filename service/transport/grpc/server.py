@@ -83,7 +83,7 @@ class GrpcServer:
         methods = AutocompleteMethods(sessions)
         handler = guard.handler(methods.by_name(), {"Type": typing.serve, "Complete": methods.complete})
         kserve = _Kserve(inference or LateInference(sessions), guard, lifecycle, observer)
-        self._server.add_generic_rpc_handlers((handler, kserve, _Reflection()))
+        self._server.add_generic_rpc_handlers((handler, kserve, _Reflection(guard)))
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -142,11 +142,15 @@ class _Kserve(_Handlers):
 class _Reflection(_Handlers):
     """Reflection, imported when somebody asks: people do, and they come later than the first keystroke."""
 
+    def __init__(self, guard: CallGuard) -> None:
+        self._guard = guard
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The behaviour of a method of reflection; None for any other method."""
         if not handler_call_details.method.startswith(_REFLECTION_PREFIX):
             return None
-        return self._imported.service(handler_call_details)
+        handler = self._imported.service(handler_call_details)
+        return None if handler is None else self._guard.keyed(handler, handler_call_details)
 
     @cached_property
     def _imported(self) -> _Handlers:

@@ -20,6 +20,7 @@ from service.transport.http.door import Door
 from service.transport.http.error_answers import answer_errors_of
 from service.transport.http.infill.routes import llama_routes
 from service.transport.http.intake import Intake
+from service.transport.http.key_gate import KeyGate, document_keys
 from service.transport.http.kserve.infer_routes import HEADER_LENGTH, infer_routes
 from service.transport.http.kserve.memory_routes import memory_routes
 from service.transport.http.kserve.model_routes import model_routes
@@ -69,6 +70,7 @@ def create_app(
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.asks_for_keys = tenants.asks_for_keys
     app.include_router(session_routes(sessions, tenants))
     app.include_router(moving_routes(sessions, tenants))
     app.include_router(completion_routes(sessions, tenants))
@@ -87,7 +89,9 @@ def create_app(
     app.include_router(unknown_sockets())
     add_documentation(app)
     answer_errors_of(app)
-    if allowed_origins:
+    if tenants.asks_for_keys:
+        app.add_middleware(KeyGate, tenants=tenants)
+    if allowed_origins:  # outside of the gate, so that a page may read that its key is not known
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(allowed_origins),
@@ -121,6 +125,8 @@ def create_app(
 
 
 class _Documented(FastAPI):
+    asks_for_keys = False
+
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with problems under their own media type, and with the WebSocket's events."""
         if self.openapi_schema is None:
@@ -129,6 +135,8 @@ class _Documented(FastAPI):
             for path in document["paths"].values():
                 for operation in path.values():
                     _show_refusals_as_sent(operation["responses"])
+            if self.asks_for_keys:
+                document_keys(document)
         assert self.openapi_schema is not None, "FastAPI keeps what it made"
         return self.openapi_schema
 

@@ -30,13 +30,20 @@ class Asked:
     timeout_s: float | None = None
     origin: str | None = None
     tenant: str | None = None
+    authorization: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those of HTTP; gRPC's metadata has but the tenant."""
+        """Those of HTTP."""
         timeout_ms = None if self.timeout_s is None else str(int(self.timeout_s * 1000))
-        given = {"origin": self.origin, "x-carousel-tenant": self.tenant, "x-carousel-timeout-ms": timeout_ms}
-        return {name: value for name, value in given.items() if value is not None}
+        given = {"origin": self.origin, "x-carousel-timeout-ms": timeout_ms}
+        return dict(self.metadata) | {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Those of gRPC."""
+        given = {"x-carousel-tenant": self.tenant, "authorization": self.authorization}
+        return tuple((name, value) for name, value in given.items() if value is not None)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class GrpcFacade(Facade):
     async def created(self, asked: Asked, text: str) -> str:
         request = pb.CreateSessionRequest(text=text, model=asked.model or "")
         try:
-            return str((await self.stub.CreateSession(request, metadata=_metadata(asked))).session.id)
+            return str((await self.stub.CreateSession(request, metadata=asked.metadata)).session.id)
         except grpc.aio.AioRpcError as error:
             raise refused_call(error) from error
 
@@ -76,11 +76,7 @@ class GrpcFacade(Facade):
         data = request if isinstance(request, bytes) else request.SerializeToString()
         data += _UNKNOWN_FIELD if asked.unknown_field else b""
         make = kind(method, response_deserializer=answer.FromString)
-        return make(data, metadata=_metadata(asked), timeout=asked.timeout_s)
-
-
-def _metadata(asked: Asked) -> tuple[tuple[str, str], ...]:
-    return () if asked.tenant is None else (("x-carousel-tenant", asked.tenant),)
+        return make(data, metadata=asked.metadata, timeout=asked.timeout_s)
 
 
 def _finish(reason: int) -> str | None:
@@ -147,7 +143,7 @@ class GrpcType(GrpcEdit):
 
     def _stream(self, asked: Asked) -> Any:
         make = self.channel.stream_stream(f"{_SERVICE}/Type", response_deserializer=pb.TypeResponse.FromString)
-        return make(metadata=_metadata(asked))
+        return make(metadata=asked.metadata)
 
     async def ask(self, asked: Asked) -> Told:
         request = (await self._request(asked)).SerializeToString()

@@ -83,7 +83,7 @@ class KserveGrpc(GrpcFacade):
 
     def _plain(self, asked: Asked) -> Asked:
         """The deadline is a parameter here, and so is what is not known."""
-        return Asked(tenant=asked.tenant)
+        return Asked(tenant=asked.tenant, authorization=asked.authorization)
 
     async def ask(self, asked: Asked) -> Told:
         return await self._infer(self.request(asked), self._plain(asked))
@@ -137,7 +137,7 @@ class KserveStream(KserveGrpc):
     def _stream(self, asked: Asked) -> Any:
         path = f"{_SERVICE}/ModelStreamInfer"
         make = self.channel.stream_stream(path, response_deserializer=pb.ModelStreamInferResponse.FromString)
-        return make(metadata=() if asked.tenant is None else (("x-carousel-tenant", asked.tenant),))
+        return make(metadata=asked.metadata)
 
     async def leave(self, text: str, begun: Callable[[], Awaitable[object]], *, cut: bool) -> None:
         call = self._stream(Asked())

@@ -127,6 +127,16 @@ class Store(Protocol):
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """Forget the session. Nothing happens if it is gone or of another incarnation: a later life is not ours."""
 
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """Keep `snapshot` beside the session, in place of an earlier one; it goes when the session goes.
+
+        Nothing happens if the session is gone or of another incarnation. It is no write of the session: it counts
+        neither for retention nor for a quota, and another process's may be overwritten by one that is older.
+        """
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """What was kept beside this incarnation of the session last; None if nothing was, or it could not be read."""
+
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """At most `limit` of the tenant's sessions by id (in the order of its UTF-8), those after `after` if given."""
 

@@ -67,6 +67,16 @@ class TimedStore:
         with self._timed("delete"):
             await self._store.delete(key, incarnation)
 
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        with self._timed("put_snapshot"):
+            await self._store.put_snapshot(key, incarnation, snapshot)
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        with self._timed("get_snapshot"):
+            return await self._store.get_snapshot(key, incarnation)
+
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """As `Store.page`."""
         with self._timed("page"):

@@ -1,6 +1,6 @@
 """What the committed files of earlier versions of a store hold; each was written by the program of its version.
 
-`tests/contract/earlier_files/version-1.sqlite` was made by calling `fill` with the first version of the SQLite store.
+`tests/contract/earlier_files/version-N.sqlite` was made by calling `fill` with version N of the SQLite store.
 """
 
 from __future__ import annotations

@@ -124,6 +124,8 @@ async def test_a_file_of_every_earlier_version_opens_with_all_that_is_in_it(file
                 assert [one[:4] for one in page] == [one[:4] for one in expected]
     async with opened(file) as store:
         await store.append(TYPED, Fence(2**63 - 1, 7), typed(8))
+        await store.put_snapshot(TYPED, 2**63 - 1, b"state")
+        assert await store.get_snapshot(TYPED, 2**63 - 1) == b"state"
         await store.delete(FRESH, 1)
         await store.delete(OTHERS, 7)
 
@@ -218,6 +220,7 @@ async def test_what_was_deleted_is_nowhere_in_the_files(file: Path) -> None:
     async with opened(file) as store:
         await store.create(KEY, _checkpoint(f"{SECRET} 1"))
         await store.append(KEY, Fence(7, 1), _record(2, f"{SECRET} 2"))
+        await store.put_snapshot(KEY, 7, f"{SECRET} 3".encode() * 100)
         await store.create(SessionKey(KEY.tenant, SessionId("other")), _checkpoint("kept"))
         await store.delete(KEY, 7)
     content = b"".join(_content(part) for part in file.parent.iterdir())

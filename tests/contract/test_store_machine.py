@@ -148,6 +148,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.rest(key)
         self.store.rest(key)
 
+    @rule(key=keys, incarnation=incarnations, snapshot=st.binary(max_size=6))
+    def put_a_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        assert self.ask("put_snapshot", key, incarnation, snapshot) is None
+
     @rule(key=keys, limit=counts)
     def page(self, key: SessionKey, limit: int) -> None:
         def seen(page: Any) -> list[Any]:
@@ -167,7 +171,10 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "store"):
             for tenant in ("default", "tä}n{t"):
                 for id_ in "abc":
-                    self.ask("load", SessionKey(Tenant(tenant), SessionId(id_)))
+                    key = SessionKey(Tenant(tenant), SessionId(id_))
+                    self.ask("load", key)
+                    fence = self.fence(key)
+                    self.ask("get_snapshot", key, 1 if fence is None else fence.incarnation)
 
     def teardown(self) -> None:
         if hasattr(self, "closing"):

@@ -203,6 +203,51 @@ async def test_every_text_and_every_name_is_given_back_as_it_was(store: Store, t
     assert [one.id for one in await store.page(key.tenant, None, 5)] == [key.id]
 
 
+async def test_a_snapshot_is_kept_beside_the_session_and_changes_nothing_of_it(store: Store, made: Made) -> None:
+    assert await store.get_snapshot(KEY, 7) is None
+    await store.create(KEY, _checkpoint())
+    assert await store.get_snapshot(KEY, 7) is None
+    before = await store.page(KEY.tenant, None, 9)
+    made.now_s += 10_000
+    await store.put_snapshot(KEY, 7, b"\x00\xff" * 3000)
+    assert await store.get_snapshot(KEY, 7) == b"\x00\xff" * 3000
+    assert await store.load(KEY) == StoredSession(_checkpoint())
+    assert await store.page(KEY.tenant, None, 9) == before
+    await store.put_snapshot(KEY, 7, b"newer")
+    store.rest(KEY)
+    await store.append(KEY, Fence(7, 1), _record(2), _checkpoint(revision=2))
+    assert await store.get_snapshot(KEY, 7) == b"newer"
+
+
+async def test_a_snapshot_of_another_incarnation_is_neither_kept_nor_given(store: Store) -> None:
+    await store.put_snapshot(KEY, 7, b"of nobody")
+    await store.create(KEY, _checkpoint())
+    assert await store.get_snapshot(KEY, 7) is None
+    await store.put_snapshot(KEY, 8, b"of another life")
+    assert await store.get_snapshot(KEY, 7) is None
+    await store.put_snapshot(KEY, 7, b"mine")
+    assert await store.get_snapshot(KEY, 8) is None
+    await store.put_snapshot(KEY, 2**63 - 1, b"of another life")
+    assert await store.get_snapshot(KEY, 7) == b"mine"
+    await store.delete(KEY, 7)
+    assert await store.get_snapshot(KEY, 7) is None
+    await store.create(KEY, _checkpoint(incarnation=8))
+    assert await store.get_snapshot(KEY, 8) is None
+
+
+@pytest.mark.parametrize("keeping", [Keeping(retention_s=1000, bytes_per_tenant=10)])
+async def test_a_snapshot_counts_for_no_quota_and_goes_when_the_session_is_swept(store: Store, made: Made) -> None:
+    await store.create(KEY, _checkpoint())
+    await store.put_snapshot(KEY, 7, bytes(10_000))
+    await store.append(KEY, Fence(7, 1), _record(2))
+    assert await _swept(store) == set()
+    made.now_s += 2000
+    await store.put_snapshot(KEY, 7, bytes(10_000))
+    if made.tells_what_is_swept:
+        assert await _swept(store) == {KEY}
+        assert await store.get_snapshot(KEY, 7) is None
+
+
 async def test_a_page_lists_the_sessions_of_one_tenant_by_id_after_the_last_one(store: Store, made: Made) -> None:
     for name in ("b", "a", "c.1", "B", "c"):
         await store.create(SessionKey(KEY.tenant, SessionId(name)), _checkpoint(text="é"))

@@ -42,6 +42,7 @@ class MemoryStore:
         """clock: seconds since 1970."""
         self._keeping, self._clock = keeping or Keeping(), clock
         self._entries: BySession[_Entry | bytes] = BySession()
+        self._snapshots: BySession[bytes] = BySession()
         self._usage: dict[Tenant, list[int]] = {}  # sessions and bytes of text; empty without a quota
         self._sweeping: Iterator[SessionKey] = iter(())
 
@@ -111,6 +112,17 @@ class MemoryStore:
         if entry is not None and entry.fence.incarnation == incarnation:
             self._forget(key, entry)
 
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        entry = self._read(key)
+        if entry is not None and entry.fence.incarnation == incarnation:
+            self._snapshots.put(key, snapshot)
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        entry = self._read(key)
+        return self._snapshots.get(key) if entry is not None and entry.fence.incarnation == incarnation else None
+
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """As `Store.page`. Python orders strings by code points, which is the order of their UTF-8."""
         ids = (id_ for id_ in self._entries.of_tenant(tenant) if after is None or id_ > after)
@@ -141,6 +153,7 @@ class MemoryStore:
     async def close(self) -> None:
         """As `Store.close`."""
         self._entries.clear()
+        self._snapshots.clear()
 
     def _entry(self, key: SessionKey) -> _Entry | None:
         entry = self._entries.get(key)
@@ -160,6 +173,8 @@ class MemoryStore:
 
     def _forget(self, key: SessionKey, entry: _Entry) -> None:
         self._entries.remove(key)
+        if self._snapshots.get(key) is not None:
+            self._snapshots.remove(key)
         self._charge(key.tenant, -1, -entry.text_bytes)
 
     def _charge(self, tenant: Tenant, sessions: int, text_bytes: int) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MOST_WAITING = 20_000  # calls; more than the thread does in a second
 _RETRY_AFTER_S = 1.0
 _QUIET_S = 1.0  # without a call, before what was deleted is tidied away
-_READS = frozenset({"load", "page", "settled"})
+_READS = frozenset({"load", "get_snapshot", "page", "settled"})
 
 Acknowledge = Literal["store", "fsync", "memory"]
 
@@ -119,6 +119,15 @@ class SqliteStore:
     async def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
         await self._call("delete", key, incarnation)
+
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        await self._call("put_snapshot", key, incarnation, snapshot)
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        snapshot: bytes | None = await self._call("get_snapshot", key, incarnation)
+        return snapshot
 
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """As `Store.page`."""

@@ -170,6 +170,23 @@ class SessionFile:
         checkpoint = Checkpoint(incarnation, revision, model, creation, text, cursor, known_edits, history)
         return StoredSession(checkpoint, records[len(history) :])
 
+    def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO snapshots SELECT number, ? FROM sessions "
+            "WHERE tenant = ? AND id = ? AND incarnation = ?",
+            (snapshot, *key, incarnation),
+        )
+
+    def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        row = self._connection.execute(
+            "SELECT snapshot FROM snapshots JOIN sessions ON session = number "
+            "WHERE tenant = ? AND id = ? AND incarnation = ?",
+            (*key, incarnation),
+        ).fetchone()
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
+
     def delete(self, key: SessionKey, incarnation: int) -> None:
         """As `Store.delete`."""
         self._forget(
@@ -339,6 +356,7 @@ class SessionFile:
         for number, tenant, _, text_bytes in rows:
             self._connection.execute("DELETE FROM checkpoints WHERE session = ?", (number,))
             self._connection.execute("DELETE FROM records WHERE session = ?", (number,))
+            self._connection.execute("DELETE FROM snapshots WHERE session = ?", (number,))
             used = self._usage.get(tenant)
             if used is not None:
                 used[0] -= 1

@@ -1,6 +1,6 @@
 """The tables of the SQLite store, as the steps from each version of them to the next.
 
-A step is never changed once it was released; `tests/contract/stores` keeps a file of every earlier version.
+A step is never changed once it was released; `tests/contract/earlier_files` keeps a file of every earlier version.
 """
 
 from __future__ import annotations
@@ -54,7 +54,15 @@ UPDATE sessions SET
 CREATE INDEX sessions_by_time ON sessions (written_s);
 """
 
-_STEPS = (_VERSION_1, _VERSION_2)
+# A state of a beginning of the session's text, as bytes that say themselves what they are of.
+_VERSION_3 = """
+CREATE TABLE snapshots (
+    session INTEGER PRIMARY KEY,
+    snapshot BLOB NOT NULL
+);
+"""
+
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 NEWEST = len(_STEPS)
 """The version that this program writes."""

@@ -71,6 +71,14 @@ class UnstoredApart:
         """As `Store.delete`."""
         await self._of(key).delete(key, incarnation)
 
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        await self._of(key).put_snapshot(key, incarnation, snapshot)
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        return await self._of(key).get_snapshot(key, incarnation)
+
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """As `Store.page`: of both, in one order."""
         both = (*await self._passing.page(tenant, after, limit), *await self._lasting.page(tenant, after, limit))

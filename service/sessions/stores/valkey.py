@@ -38,6 +38,7 @@ from service.sessions.stores.valkey_scripts import (
     FORGET,
     FORM,
     LOAD,
+    PUT_SNAPSHOT,
     TELL,
     TENANTS,
     session_keys,
@@ -148,6 +149,15 @@ class ValkeyStore:
         delete = (DELETE, 2, *session_keys(key), incarnation)
         await self._queue.ask([delete, (FORGET, 4, *tenant_keys(key.tenant), key.id, incarnation)], _nothing)
         self._told.pop(key, None)
+
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        """As `Store.put_snapshot`."""
+        await self._queue.ask([(PUT_SNAPSHOT, 1, session_keys(key)[0], incarnation, snapshot)], _nothing)
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        """As `Store.get_snapshot`."""
+        kept, snapshot = await self._queue.ask([("HMGET", session_keys(key)[0], "i", "s")], _first)
+        return snapshot if kept is not None and int(kept) == incarnation else None
 
     async def page(self, tenant: Tenant, after: SessionId | None, limit: int) -> tuple[StoredSummary, ...]:
         """As `Store.page`."""

@@ -2,8 +2,9 @@
 
 A session's two keys have one hash tag, a tenant's list has another, so that each script touches one slot of a cluster.
 A session is a hash of short fields: v form, i incarnation, n revision, m model, c creation, b bytes of text, w last
-write (seconds since 1970), and of the checkpoint h revision, t text, p cursor, k known edits, q known records; beside
-it is the list of its records. Numbers are compared as strings: an incarnation has 63 bits, and Lua counts to 53.
+write (seconds since 1970), s snapshot if there is one, and of the checkpoint h revision, t text, p cursor, k known
+edits, q known records; beside it is the list of its records. Numbers are compared as strings: an incarnation has 63
+bits, and Lua counts to 53.
 """
 
 from __future__ import annotations
@@ -98,6 +99,13 @@ redis.call('DEL', KEYS[1], KEYS[2])
 return 1
 """)
 
+# KEYS: session. ARGV: incarnation, snapshot. 1 if it was there.
+PUT_SNAPSHOT = _script("""
+if redis.call('HGET', KEYS[1], 'i') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 's', ARGV[2])
+return 1
+""")
+
 # What is told of a session to its tenant's list: KEYS as `tenant_keys`. ARGV: id, incarnation, bytes, seconds now, most
 # sessions or 0, most bytes or 0, 1 if it is new. {1, sessions, bytes};
 # if it is new, {2, ...} and nothing changed if the id is listed, {0, ...} and nothing changed if that is too much.
@@ -132,4 +140,4 @@ end
 return redis.call('ZCARD', KEYS[1])
 """)
 
-SCRIPTS = (CREATE, APPEND, LOAD, DELETE, TELL, FORGET)
+SCRIPTS = (CREATE, APPEND, LOAD, DELETE, PUT_SNAPSHOT, TELL, FORGET)

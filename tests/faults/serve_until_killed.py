@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from service import bootstrap
 from service.engine.fake_model import FakeModel
 from service.loading import begin_loading
+from service.sessions.stores import valkey_queue
 from service.sessions.stores.sqlite import SqliteStore
 from service.settings import load_settings
 from service.storing import Opening
@@ -25,7 +27,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     die_after = int(given.pop("die_after", "0"))
     if die_after:
-        _die_at(die_after)
+        _die_at(die_after, given["store"])
     settings = load_settings({**ON_FREE_PORTS, "log_format": "json", **given})
     opening = Opening(settings.storing())
     if "model" in given:
@@ -35,17 +37,23 @@ def main() -> None:
         bootstrap.run(settings, [(FakeModel(), IDENTITY)], opening)
 
 
-def _die_at(number: int) -> None:
-    answered = SqliteStore._answered
+def _die_at(number: int, store: str) -> None:
+    """The moment is one that no caller can reach: the store has its answers, and has told nobody."""
     left = [number]
 
-    def answer(store: SqliteStore, answers: Any) -> None:
-        left[0] -= 1
-        if left[0] <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        answered(store, answers)
+    def dying(answer: Callable[..., None]) -> Callable[..., None]:
+        def die_or_answer(*of: Any) -> None:
+            left[0] -= 1
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer(*of)
 
-    SqliteStore._answered = answer  # type: ignore[method-assign, assignment]  # the moment that no caller can reach
+        return die_or_answer
+
+    if store.startswith("sqlite:"):
+        SqliteStore._answered = dying(SqliteStore._answered)  # type: ignore[method-assign]  # of this process alone
+    else:
+        valkey_queue._settle = dying(valkey_queue._settle)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""kill -9 of a real server under typing clients, at random points and between a commit and its acknowledgement.
+"""kill -9 of real servers under typing clients, at random points and between a commit and its acknowledgement.
 
 After every restart, before anything is asked again, each session holds every edit that was acknowledged, in order and
 once. At the end its suggestions are, bit for bit, those of a session that was made with that text at once.
@@ -7,169 +7,125 @@ once. At the end its suggestions are, bit for bit, those of a session that was m
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 
 from service.settings import shipped_model
-from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
-from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
-from tests.faults.history import History, Operation, Outcome, counts, typed
+from tests.contract.valkey_server import ValkeyServer
+from tests.faults.conftest import Counting
+from tests.faults.history import History
+from tests.faults.replicas import (
+    PATIENCE_S,
+    Replica,
+    Replicas,
+    create,
+    look_at_all,
+    serving,
+    suggests_as_a_fresh_one,
+)
+from tests.faults.typist import Manner, Progress, Typist
 
-if TYPE_CHECKING:  # a class for type checkers alone
-    from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteAsyncStub
-
-_TIMEOUT_S = 30.0
 _COPIES = (1, 1, 1, 2)  # of a request, sent at the same time: as a network may, or a client that is impatient
-_SUGGEST = pb.SuggestOptions(count=3, max_bytes=12, stop=pb.STOP_NONE)
 
 
-@dataclass
-class Server:
-    """A process that serves, and a channel to it."""
-
-    process: asyncio.subprocess.Process
-    stub: AutocompleteAsyncStub
-    acknowledged: int = 0
-
-    @property
-    def gone(self) -> bool:
-        return self.process.returncode is not None
-
-
-@asynccontextmanager
-async def serving(*flags: str) -> AsyncIterator[Server]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.serve_until_killed", *flags, stderr=subprocess.PIPE
-    )
-    try:
-        port = await asyncio.wait_for(_port(process), _TIMEOUT_S)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Server(process, AutocompleteStub(channel))
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _port(process: asyncio.subprocess.Process) -> int:
-    assert process.stderr is not None
-    said = []
-    async for line in process.stderr:
-        said.append(line.decode())
-        entry: dict[str, Any] = json.loads(line) if line.startswith(b"{") else {}
-        if entry.get("event") == "serving":
-            return int(entry["grpc_port"])
-    raise AssertionError("".join(said))
-
-
-async def type_until_killed(server: Server, history: History, most: int) -> None:
-    """Type edit after edit; what was not answered before is asked again with its id. Ends when the server is gone."""
-    operations = history.operations
-    while len(operations) < most or not operations[-1].acknowledged:
-        if not operations or operations[-1].acknowledged:
-            operations.append(Operation(len(operations), 1 + len(operations)))
-        operation = operations[-1]
-        request = pb.EditRequest(
-            session_id=history.session,
-            revision=operation.base,
-            edit_id=f"{history.session}-{operation.number}",
-            edits=[pb.EditOperation(insert=typed(operation.number))],
-        )
-        copies = _COPIES[operation.number % len(_COPIES)]
-        operation.outcomes.extend(["invoked"] * copies)
-        outcomes = await asyncio.gather(*(ask(server, request) for _ in range(copies)))
-        operation.outcomes.extend(outcomes)
-        assert "failed" not in outcomes
-        if not operation.acknowledged:
-            return
-        server.acknowledged += 1
-
-
-async def ask(server: Server, request: pb.EditRequest) -> Outcome:
-    """Send it once. A copy of a request that is kept is answered as that was."""
-    try:
-        answer = await server.stub.Edit(request, timeout=_TIMEOUT_S)
-    except grpc.aio.AioRpcError as error:
-        lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-        return "unknown" if lost else "failed"
-    assert answer.session.revision == request.revision + 1
-    return "ok"
-
-
-async def check_recovered(server: Server, history: History) -> None:
-    read = await server.stub.GetSession(pb.GetSessionRequest(session_id=history.session, include_text=True))
-    history.check(read.session.revision, read.text)
-
-
-async def check_suggestions(server: Server, history: History) -> None:
-    """Those of the session that was killed, and of one that was made with its text: the same, to the last bit."""
-    edits = len(history.operations)
-    asked = pb.EditRequest(session_id=history.session, revision=1 + edits, suggest=_SUGGEST)
-    recovered = await server.stub.Edit(asked, timeout=_TIMEOUT_S)
-    fresh = await server.stub.CreateSession(pb.CreateSessionRequest(text=history.text(edits), suggest=_SUGGEST))
-    shown = [[(one.text, one.probability, one.finish_reason) for one in of.suggestions] for of in (recovered, fresh)]
-    assert shown[0] == shown[1]
-    assert shown[0]
-
-
-async def run(file: Path, kills: int, clients: int, flags: tuple[str, ...], seed: int = 7) -> None:
-    chosen = random.Random(seed)
+async def killed_again_and_again(file: Path, kills: int, clients: int, flags: tuple[str, ...]) -> list[History]:
+    """One server and its file; every second kill is between a commit and its acknowledgement."""
+    chosen = random.Random(7)
     histories = [History(f"s{index}") for index in range(clients)]
     flags = (f"store=sqlite:{file}", *flags)
+    running: list[Replica] = []
+    progress = Progress()
+    typists = [Typist(history, running, progress, manner=_manner(number)) for number, history in enumerate(histories)]
     for kill in range(kills):
         between = kill % 2 == 1
         dies = (f"die_after={chosen.randint(clients + 2, 60)}",) if between else ()
         async with serving(*flags, *dies) as server:
-            for history in histories:
-                if kill:
-                    await check_recovered(server, history)
-                else:
-                    await server.stub.CreateSession(pb.CreateSessionRequest(id=history.session))
-            typing = [asyncio.create_task(type_until_killed(server, history, 10**6)) for history in histories]
-            if not between:
-                await _acknowledges(server, chosen.randint(1, 150), typing)
-                server.process.send_signal(signal.SIGKILL)
-            await asyncio.wait_for(asyncio.gather(*typing), _TIMEOUT_S)
+            running[:] = [server]
+            if kill == 0:
+                await asyncio.gather(*(create(server, history) for history in histories))
+            await look_at_all(running, histories)
+            async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as typing:
+                for typist in typists:
+                    typing.create_task(typist.type_until(lambda: running[0].gone))
+                if not between:
+                    await progress.more(chosen.randint(1, 150))
+                    server.process.kill()
             assert await server.process.wait() == -signal.SIGKILL
     async with serving(*flags) as server:
+        running[:] = [server]
+        await look_at_all(running, histories)
+        await asyncio.gather(*(typist.finish() for typist in typists))
+        await look_at_all(running, histories)
         for history in histories:
-            await check_recovered(server, history)
-            await type_until_killed(server, history, len(history.operations))
-            await check_recovered(server, history)
-            assert history.acknowledged == len(history.operations)
-            await check_suggestions(server, history)
-    said = counts(histories)
-    print(f"{kills} kills, {clients} clients:", dict(said))
-    assert said["unknown"] >= kills
-    assert said["failed"] == 0
+            await suggests_as_a_fresh_one(server, history)
+    return histories
 
 
-async def _acknowledges(server: Server, many: int, typing: list[asyncio.Task[None]]) -> None:
-    """Wait until so many edits were acknowledged, and not a moment more: the kill comes in the middle of others."""
-    while server.acknowledged < many:
-        assert not any(task.done() for task in typing)
-        await asyncio.sleep(0)
+def _manner(number: int) -> Manner:
+    return Manner(copies=_COPIES[number % len(_COPIES)], rests_s=0.002)
+
+
+async def replicas_killed(replicas: Replicas, kills: int, histories: Sequence[History]) -> None:
+    """One of several replicas after the other, while the others go on; what one asked there is asked elsewhere."""
+    chosen = random.Random(7)
+    over, progress = list[bool](), Progress()
+    await asyncio.gather(*(create(replicas.running[0], history) for history in histories))
+    typists = [
+        Typist(history, replicas.running, progress, seed=seed, manner=Manner(gives_up=0.2))
+        for history in histories
+        for seed in range(2)
+    ]
+    async with asyncio.TaskGroup() as typing:
+        for typist in typists:
+            typing.create_task(typist.type_until(lambda: bool(over)))
+        for _ in range(kills):
+            await progress.more(chosen.randint(len(typists), 5 * len(typists)))
+            victim = chosen.randrange(len(replicas.running))
+            await replicas.running[victim].kill()
+            await progress.more(len(typists))
+            await replicas.restart(victim)
+        over.append(True)
+    await asyncio.gather(*(typist.finish() for typist in typists))
+    await look_at_all(replicas.running, histories)
+    for number, history in enumerate(histories):
+        await suggests_as_a_fresh_one(replicas.running[number % len(replicas.running)], history)
 
 
 @pytest.mark.timeout(300)
-async def test_every_acknowledged_edit_survives_20_kills(tmp_path: Path) -> None:
-    await run(tmp_path / "sessions.sqlite", 20, 8, ())
+async def test_every_acknowledged_edit_survives_20_kills(tmp_path: Path, checked: Counting) -> None:
+    histories = await killed_again_and_again(tmp_path / "sessions.sqlite", 20, 8, ())
+    said = checked("kill -9, one server and its file", 20, histories)
+    assert said.unknown >= 20
+    assert said.failed == 0
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
-async def test_every_acknowledged_edit_survives_200_kills_under_32_clients(tmp_path: Path) -> None:
+async def test_every_acknowledged_edit_survives_200_kills_under_32_clients(tmp_path: Path, checked: Counting) -> None:
     kills = int(os.environ.get("CAROUSEL_TEST_KILLS", "200"))
-    await run(tmp_path / "sessions.sqlite", kills, 32, (f"model={shipped_model()}",))
+    flags = (f"model={shipped_model()}",)
+    histories = await killed_again_and_again(tmp_path / "sessions.sqlite", kills, 32, flags)
+    said = checked("kill -9, one server and its file, the shipped model", kills, histories)
+    assert said.unknown >= kills
+    assert said.failed == 0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(30, 16, marks=pytest.mark.faults)])
+async def test_of_three_replicas_any_may_be_killed_at_any_time(
+    tmp_path: Path, checked: Counting, kills: int, sessions: int
+) -> None:
+    """Two people type into every session: of those who meet one is refused, and types again after the other."""
+    valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
+    histories = [History(f"s{index}") for index in range(sessions)]
+    try:
+        async with Replicas(3, f"store={valkey.url()}") as replicas:
+            await replicas_killed(replicas, kills, histories)
+    finally:
+        valkey.kill()
+    assert checked("kill -9, one of three replicas", kills, histories).unknown > 0

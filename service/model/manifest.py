@@ -140,7 +140,12 @@ def read_manifest(folder: Path) -> Manifest:
             "make one with `carousel train` or `carousel adopt`"
         ) from error
     try:
-        return Manifest.model_validate(json.loads(text))
+        document = json.loads(text)
+        if isinstance(document, dict) and document.get("vocabulary") == "numbers":
+            raise ModelFolderError(
+                f"{folder} reads numbers, and this is for models of tokens; `carousel serve` answers it over /v2"
+            )
+        return Manifest.model_validate(document)
     except ValueError as error:  # no JSON, or NotAccepted
         raise ModelFolderError(f"{path}: {error}") from error
 

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from model_export.errors import TrainingError
 from model_export.lab import model_folder
 from model_export.lab.network import Network, NetworkConfig
-from service.model.manifest import MANIFEST_FILE
 
 MEASURED_FILE = "measured.json"
 PARTS_FILE = "parts.json"  # of a run that was interrupted
@@ -52,7 +51,7 @@ class Bench:
         A new one is exported to `out`/NAME, checked as every model is. Raises ExportError.
         """
         found = self.models / name
-        if not self.full and (found / MANIFEST_FILE).exists():
+        if not self.full and (found / model_folder.WEIGHTS_FILE).exists():
             network = model_folder.load(found)
             if network.config == config:
                 return network
@@ -60,14 +59,19 @@ class Bench:
         network = train()
         if network.config != config:
             raise TrainingError(f"{name} was trained as {network.config}, not as {config}")
-        if network.stack.causal:
-            self.keep(name, network)
+        self.keep(name, network)
         return network.eval()
 
     def keep(self, name: str, network: Network) -> Path:
-        """Export a trained network to `out`/NAME, checked as every model is; the folder. Raises ExportError."""
+        """Export a trained network to `out`/NAME, checked as every model is; the folder. Raises ExportError.
+
+        One that knows what comes next is exported, too, but without a manifest: it is no model to be served.
+        """
         folder = self.out / name
-        model_folder.save(network, folder, name=name, made_by=self._made_by)
+        if network.stack.causal:
+            model_folder.save(network, folder, name=name, made_by=self._made_by)
+        else:
+            model_folder.save_unserved(network, folder)
         return folder
 
     @property

@@ -114,6 +114,18 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
 
 
 def _of_words(symbols: Symbols) -> dict[str, Any]:
+def save_unserved(network: Network, folder: Path) -> None:
+    """Export a network that needs to know what comes next: its graph and its weights, and no manifest.
+
+    The graph's tensors are those of every model: tokens [time, rows] in, log_probabilities at `positions` out.
+    Raises ExportError.
+    """
+    model = recurrent.build(tables(network), network.stack.layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / folders.GRAPH_FILES["fp32"]).write_bytes(model)
+    _save_weights(network, folder / WEIGHTS_FILE)
+
+
     """What a manifest says of a network of words; nothing of one of bytes, whose tokens are the bytes."""
     if symbols.are_bytes:
         return {}

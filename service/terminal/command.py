@@ -12,7 +12,7 @@ import typer
 
 from carousel_client import CarouselError, RetryPolicy, Session, Stop, SuggestOptions
 from service.terminal.application import build_application
-from service.terminal.finding import MODEL_HELP, Found, find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, Found, KeyOption, find, logs_kept_back, refuse, told
 from service.terminal.typist import Typist
 
 _TIMEOUT_S = 3.0
@@ -23,6 +23,7 @@ _LOOK_FOR_S = 600.0  # a person may restart a server meanwhile, and has the text
 def type_(
     file: Annotated[Path | None, typer.Argument(help="Start from this file's text. Nothing is written to it.")] = None,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
+    api_key: KeyOption = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     count: Annotated[int, typer.Option(min=1, max=9, help="Suggestions to show.")] = 3,
     max_bytes: Annotated[int, typer.Option(min=1, max=512, help="Longest suggestion, in bytes.")] = 48,
@@ -38,11 +39,13 @@ def type_(
     suggest = SuggestOptions(count, max_bytes, stop)
     with ExitStack() as stack:
         stack.enter_context(logs_kept_back())
-        found = find(stack, server, model, timeout_s=_TIMEOUT_S, retry=_ONCE, resume_within_s=_LOOK_FOR_S)
+        found = find(
+            stack, server, model, api_key=api_key, timeout_s=_TIMEOUT_S, retry=_ONCE, resume_within_s=_LOOK_FOR_S
+        )
         try:
             session = found.client.session(text, model=found.model, recreate=True)
         except CarouselError as error:
-            refuse(f"the server at {found.where} refused: {error}")
+            refuse(f"the server at {found.where} refused: {told(error)}")
         asyncio.run(_run(found, session, text, suggest))
 
 

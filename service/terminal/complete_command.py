@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from carousel_client import CarouselError, CompleteOptions, Completion, FinishReason, Piece
-from service.terminal.finding import MODEL_HELP, find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, KeyOption, find, logs_kept_back, refuse, told
 from service.terminal.texts import STDIN, decoded, ending_quietly, read_bytes, say
 
 _CUT_SHORT = 1
@@ -30,6 +30,7 @@ def complete(
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text again.")] = None,
     timeout_s: Annotated[float, typer.Option(min=0.001, help="End after so many seconds with what there is.")] = 60,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
+    api_key: KeyOption = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with the seed and why each ended.")] = False,
 ) -> None:
@@ -55,12 +56,12 @@ def complete(
     with ExitStack() as stack:
         stack.enter_context(ending_quietly())
         stack.enter_context(logs_kept_back())
-        found = find(stack, server, model, timeout_s=timeout_s)
+        found = find(stack, server, model, api_key=api_key, timeout_s=timeout_s)
         try:
             with found.client.complete(text, options, model=found.model) as completion:
                 pieces = _as_json(completion) if as_json else _as_text(completion, count)
         except CarouselError as error:
-            refuse(str(error))
+            refuse(told(error))
     if any(piece.finish_reason is FinishReason.DEADLINE for piece in pieces):
         print(f"carousel: the {timeout_s:g} s were up; --timeout-s allows more", file=sys.stderr)
         raise typer.Exit(_CUT_SHORT)

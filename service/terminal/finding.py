@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from carousel_client import Client, RetryPolicy
+from carousel_client import CarouselError, Client, RetryPolicy, Unauthenticated
 from service.greeting import reachable
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logs
@@ -22,6 +22,17 @@ USAGE = 2
 """The exit code of what could not be done; why, and what would help, is on standard error."""
 
 MODEL_HELP = "Run this model folder in this process; with --server, the name of one of its models."
+
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        envvar="CAROUSEL_API_KEY",
+        show_default=False,
+        help="For a server that asks for keys; from the variable it is not seen in the process list.",
+    ),
+]
 
 _PROBE_S = 1.0
 
@@ -41,11 +52,40 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(USAGE)
 
 
+def told(error: CarouselError) -> str:
+    """What a server refused, with what would help on the command line."""
+    return f"{error} (here: CAROUSEL_API_KEY)" if isinstance(error, Unauthenticated) else str(error)
+
+
+def client_of(
+    target: str,
+    *,
+    api_key: str | None,
+    timeout_s: float,
+    retry: RetryPolicy | None = None,
+    resume_within_s: float = 30.0,
+    headers: Mapping[str, str] | None = None,
+) -> Client:
+    """A client with the key that was given, if any; refuses what is no key."""
+    try:
+        return Client(
+            target,
+            timeout_s=timeout_s,
+            retry=retry,
+            resume_within_s=resume_within_s,
+            api_key=None if api_key is None else api_key.strip(),  # a file's last line end, by way of a variable
+            headers=headers,
+        )
+    except ValueError as error:
+        refuse(f"--api-key, CAROUSEL_API_KEY: {str(error).removeprefix('api_key: ')}")
+
+
 def find(
     stack: ExitStack,
     server: str | None,
     model: str | None,
     *,
+    api_key: str | None,
     timeout_s: float,
     retry: RetryPolicy | None = None,
     resume_within_s: float = 30.0,
@@ -66,7 +106,7 @@ def find(
             print(f"no server answers at {target}; loading the model into this process", file=sys.stderr, flush=True)
         folder = None if model is None else Path(model)
         target, where, name = _own_server(stack, settings, folder), "in this process", None
-    client = Client(target, timeout_s=timeout_s, retry=retry, resume_within_s=resume_within_s)
+    client = client_of(target, api_key=api_key, timeout_s=timeout_s, retry=retry, resume_within_s=resume_within_s)
     return Found(stack.enter_context(client), where, name)
 
 

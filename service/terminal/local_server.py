@@ -71,7 +71,7 @@ class LocalServer:
         server = Server(
             [(self._model, self._identity)],
             listen=replace(self._settings.listen(), host=_LOOPBACK, grpc_port=0, http_port=0, metrics_port=0),
-            transport=replace(self._settings.transport(), host=_LOOPBACK),
+            transport=replace(self._settings.transport(), host=_LOOPBACK, api_keys_file=None),
             capacity=self._settings.capacity(),
             opening=Opening(StoreConfig("memory")),  # what is typed here is nobody's to keep
             grace_s=_GRACE_S,

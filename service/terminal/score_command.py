@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from carousel_client import CarouselError
-from service.terminal.finding import MODEL_HELP, find, logs_kept_back, refuse
+from service.terminal.finding import MODEL_HELP, Found, KeyOption, find, logs_kept_back, refuse, told
 from service.terminal.scoring import Cutting, FileScore, FileScorer
 from service.terminal.scoring_view import coloured, described, summary
 from service.terminal.texts import STDIN, decoded, ending_quietly, read_bytes, say
@@ -29,6 +29,7 @@ def score(
     show: Annotated[bool | None, typer.Option(help="The text in colours; only on a terminal if not said.")] = None,
     fail_above: Annotated[float | None, typer.Option(min=0, help="Exit with 1 if it takes more bits per byte.")] = None,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The gRPC address of a server.")] = None,
+    api_key: KeyOption = None,
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> None:
@@ -48,7 +49,8 @@ def score(
     with ExitStack() as stack:
         stack.enter_context(ending_quietly())
         stack.enter_context(logs_kept_back())
-        result = _scored(stack, content, places, server, model)
+        found = find(stack, server, model, api_key=api_key, timeout_s=_PART_TIMEOUT_S)
+        result = _scored(found, content, places)
         if as_json:
             say(json.dumps(_document(content, result, name), ensure_ascii=False, indent=2) + "\n")
         else:
@@ -58,8 +60,7 @@ def score(
         raise typer.Exit(_ABOVE)
 
 
-def _scored(stack: ExitStack, content: bytes, places: int, server: str | None, model: str | None) -> FileScore:
-    found = find(stack, server, model, timeout_s=_PART_TIMEOUT_S)
+def _scored(found: Found, content: bytes, places: int) -> FileScore:
     scorer = FileScorer(found.client, content, places, model=found.model)
     if scorer.is_windowed:
         print(
@@ -72,7 +73,7 @@ def _scored(stack: ExitStack, content: bytes, places: int, server: str | None, m
         for part in track(scorer.parts, "scoring", console=talk, transient=True, disable=len(scorer.parts) == 1):
             scorer.score(part)
     except CarouselError as error:
-        refuse(str(error))
+        refuse(told(error))
     return scorer.result()
 
 

@@ -20,7 +20,7 @@ import typer
 from carousel_client import CarouselError, Client, NotFound
 from service.greeting import reachable
 from service.settings import load_settings
-from service.terminal.finding import refuse
+from service.terminal.finding import KeyOption, client_of, refuse, told
 from service.terminal.texts import ending_quietly, read_bytes, say
 
 _TIMEOUT_S = 30.0
@@ -47,12 +47,13 @@ def list_(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; all by default.")] = None,
     ids: Annotated[bool, typer.Option("--ids", help="The ids alone, for another command.")] = False,
     server: ServerOption = None,
+    api_key: KeyOption = None,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List sessions by id: revision, bytes of text, last write, model. They are fetched in parts, however many."""
     before_s = _before(older)
-    with ending_quietly(), _connected(server, tenant) as client:
+    with ending_quietly(), _connected(server, api_key, tenant) as client:
         found = (one for one in client.sessions(part=1000) if before_s is None or one.written_s < before_s)
         if not ids and not as_json:
             say(_COLUMNS.format("id", "revision", "bytes", "last write", "model") + "\n")
@@ -71,10 +72,11 @@ def export(
     session: Annotated[str, typer.Argument(help="Its id.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; standard output by default.")] = None,
     server: ServerOption = None,
+    api_key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
     """Write a session with its history as a document that `import` takes, here or elsewhere."""
-    with ending_quietly(), _connected(server, tenant) as client:
+    with ending_quietly(), _connected(server, api_key, tenant) as client:
         document = client.attach(session).export()
     if out is None:
         sys.stdout.buffer.write(document)
@@ -91,11 +93,12 @@ def import_(
     file: Annotated[Path, typer.Argument(help="What `export` wrote; - reads standard input.")],
     as_id: Annotated[str | None, typer.Option("--id", help="Another id than that in the document.")] = None,
     server: ServerOption = None,
+    api_key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
     """Make a session of what `export` wrote, at its revision and with its history. Prints its id."""
     document = read_bytes(file)
-    with _connected(server, tenant) as client:
+    with _connected(server, api_key, tenant) as client:
         say(f"{client.import_session(document, id=as_id).id}\n")
 
 
@@ -103,11 +106,12 @@ def import_(
 def delete(
     sessions: Annotated[list[str], typer.Argument(help="Their ids; - reads them from standard input, one a line.")],
     server: ServerOption = None,
+    api_key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
     """Delete sessions with their texts and histories. What is not there is named, and makes the exit code 1."""
     missing = 0
-    with _connected(server, tenant) as client:
+    with _connected(server, api_key, tenant) as client:
         for one in _named(sessions):
             try:
                 client.attach(one).close()
@@ -138,13 +142,13 @@ def _before(older: str | None) -> float | None:
 
 
 @contextmanager
-def _connected(server: str | None, tenant: str | None) -> Iterator[Client]:
+def _connected(server: str | None, api_key: str | None, tenant: str | None) -> Iterator[Client]:
     """A client of the server; what it refuses ends the command with one sentence."""
     settings = load_settings({})
     target = server or reachable(settings.host, settings.grpc_port)
     headers = None if tenant is None else {"x-carousel-tenant": tenant}
-    with Client(target, timeout_s=_TIMEOUT_S, headers=headers) as client:
+    with client_of(target, api_key=api_key, timeout_s=_TIMEOUT_S, headers=headers) as client:
         try:
             yield client
         except CarouselError as error:
-            refuse(f"{target}: {error}")
+            refuse(f"{target}: {told(error)}")

@@ -53,11 +53,12 @@ class AsyncClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         retry: RetryPolicy | None = None,
         resume_within_s: float = DEFAULT_RESUME_WITHIN_S,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        self._timeout_s, self._retry, self._metadata = timeout_s, retry or RetryPolicy(), metadata_of(headers)
-        self._resume_within_s = resume_within_s
+        self._timeout_s, self._retry, self._resume_within_s = timeout_s, retry or RetryPolicy(), resume_within_s
+        self._metadata = metadata_of(headers, api_key)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         else:

@@ -20,15 +20,24 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
 # server by itself; correctness never depends on it.
 AFFINITY_HEADER = "x-carousel-session"
 
+KEY_HEADER = "authorization"
+
 DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_RESUME_WITHIN_S = 30.0
 PROBE_TIMEOUT_S = 5.0  # of each call that looks for a server that a stream has lost
 
 
-def metadata_of(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Headers as gRPC takes them."""
-    return tuple((name.lower(), value) for name, value in (headers or {}).items())
+def metadata_of(headers: Mapping[str, str] | None, api_key: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC takes them, the key among them. Raises ValueError for a key that no header can hold."""
+    metadata = tuple((name.lower(), value) for name, value in (headers or {}).items())
+    if api_key is None:
+        return metadata
+    if not api_key or not _can_be_metadata(api_key) or " " in api_key:
+        raise ValueError("api_key: empty, or with a space, an end of line or a letter that no key has")
+    if any(name == KEY_HEADER for name, _ in metadata):
+        raise ValueError("api_key: there is an authorization among the headers already; give one of the two")
+    return (*metadata, (KEY_HEADER, f"Bearer {api_key}"))
 
 
 def about_session(metadata: tuple[tuple[str, str], ...], session_id: str) -> tuple[tuple[str, str], ...]:

@@ -41,8 +41,9 @@ class Client:
             print(client.score("import os").bits_per_byte)
 
     `timeout_s` is the deadline of every call, its retries included; a typing stream that loses its server looks for it
-    for `resume_within_s`. `headers` go with every call. Connecting is lazy: the first call says whether there is a
-    server.
+    for `resume_within_s`. `api_key`, for a server that asks for keys, and `headers` go with every call; who listens on
+    the way reads them, but for `credentials` (grpc.ssl_channel_credentials). Connecting is lazy: the first call says
+    whether there is a server, and whether it knows the key (Unauthenticated).
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Client:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         retry: RetryPolicy | None = None,
         resume_within_s: float = DEFAULT_RESUME_WITHIN_S,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        self._timeout_s, self._retry, self._metadata = timeout_s, retry or RetryPolicy(), metadata_of(headers)
-        self._resume_within_s = resume_within_s
+        self._timeout_s, self._retry, self._resume_within_s = timeout_s, retry or RetryPolicy(), resume_within_s
+        self._metadata = metadata_of(headers, api_key)
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         else:

@@ -245,7 +245,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
             gain[RIGHT.index(1)] / gain[-1] if gain[-1] > 0 else float("nan"),
             f"{gain[RIGHT.index(1)]:.1%} of {gain[-1]:.1%}",
         ),
-        FIRST.verdict(at_first - within, f"{at_first:.1%} against {within:.1%}"),
+        FIRST.verdict(float(at_first - within), f"{at_first:.1%} against {within:.1%}"),
         NOTHING.verdict(float(gain[0]), f"{right_both[0]:.1%} against {right_left[0]:.1%}"),
         EXPORTED.verdict(both["parity"]),
     )

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from service.engine.engine import Engine
 from service.engine.held_state import HeldState
@@ -27,6 +27,7 @@ class EngineSuggester:
 
     def __init__(self, engine: Engine, identity: ModelIdentity, loop: asyncio.AbstractEventLoop) -> None:
         self._engine, self._identity, self._loop = engine, identity, loop
+        self._closed = False
         self._waiting = 0
         self._turning_soon = False
         self._idle: asyncio.Future[None] | None = None
@@ -37,6 +38,24 @@ class EngineSuggester:
     def identity(self) -> ModelIdentity:
         """The model that answers."""
         return self._identity
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it turns."""
+        return self._engine
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine was given back."""
+        return self._closed
+
+    def serving(self, path: PathId) -> Self:
+        """Itself: there is no other version."""
+        return self
+
+    def pinned(self, digest: str) -> Self | None:
+        """Itself, if the digest is its own."""
+        return self if digest == self._identity.digest else None
 
     @property
     def waiting(self) -> int:
@@ -61,7 +80,8 @@ class EngineSuggester:
 
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled."""
-        self._engine.close_path(path)
+        if not self._closed:
+            self._engine.close_path(path)
 
     def advance(self, request: Advance) -> asyncio.Future[AdvanceResult]:
         """Queue the request at once; the future holds its result. Raises Overloaded if the engine is full.
@@ -103,6 +123,11 @@ class EngineSuggester:
             self._idle = self._loop.create_future()
             await self._idle
 
+    def release(self) -> None:
+        """Give the engine back, which is idle. Called last; only paths may be closed after it."""
+        self._closed = True
+        self._engine.release()
+
     def _turn_soon(self) -> None:
         """Turn the engine once for all that arrives in this turn of the loop."""
         if not self._turning_soon:
@@ -115,6 +140,8 @@ class EngineSuggester:
 
     def _turn(self) -> None:
         self._turning_soon = False
+        if self._closed:
+            return
         try:
             self._engine.tick()
         except Exception:  # a bug: nobody may wait for ever for it, and the loop must not spin

@@ -47,6 +47,7 @@ class EngineConfig:
 
 
 _WORTH_LOOKING = math.log(0.02)  # a key that comes once in fifty
+_ENDING = "the server is shutting down; try another replica"
 _SHORT_S = 0.001
 """A lone batch that takes less is run where it was planned: other threads would take a tenth of that to wake."""
 
@@ -99,7 +100,7 @@ class Engine:
             observer=self._observer,
             first_number=first_number,
         )
-        self._closed = False
+        self._closed: str | None = None
         self.on_work: Callable[[], None] = _nothing
         self.on_run: Callable[[], None] = _nothing
         if share is not None:
@@ -171,8 +172,8 @@ class Engine:
         the one that has a `finish`. Each may end with an error instead.
         """
         assert isinstance(request, Advance | Complete | Score), "there are no other requests"
-        if self._closed:
-            raise Unavailable("the server is shutting down; try another replica", 1.0)
+        if self._closed is not None:
+            raise Unavailable(self._closed, 1.0)
         self._gate.enter(request)
         ticket = self._tasks.begin(request, answer)
         self.on_work()
@@ -183,9 +184,9 @@ class Engine:
         self._tasks.cancel(ticket)
         self.on_work()
 
-    def close(self) -> None:
-        """Take nothing more; what is under way goes on."""
-        self._closed = True
+    def close(self, why: str = _ENDING) -> None:
+        """Take nothing more; what is under way goes on. `why` is what is said to whoever comes."""
+        self._closed = why
 
     def abandon(self) -> None:
         """Answer whoever is left with Unavailable."""

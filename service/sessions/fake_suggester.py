@@ -10,6 +10,7 @@ from math import log
 
 import numpy as np
 
+from service.engine.held_state import HeldState
 from service.engine.requests import (
     Advance,
     AdvanceResult,
@@ -103,12 +104,11 @@ class FakePieces(AsyncIterator[tuple[int, Piece]]):
 class FakeSuggester:
     """Suggests the text's last word again behind a digit per rank; deterministic, no model, no waiting.
 
-
     advances: every Advance taken, oldest first.  paths: the open paths and the text that each was told last.
     scopes: the scope of every path that was ever opened.  scores: every Score taken, oldest first.
     refusal: raised by `advance`, `complete` and `score` while it is set.
     failure: what awaiting an answer raises while it is set.  completes: every Complete taken, oldest first.
-    pieces: what the last `complete` returned.
+    pieces: what the last `complete` returned.  restored: the text of every state that a path was put onto.
     """
 
     def __init__(self, name: str = "fake", digest: str = "0" * 64, numerics_id: str = "fake") -> None:
@@ -118,6 +118,7 @@ class FakeSuggester:
         self.scopes: dict[PathId, str] = {}
         self.completes: list[Complete] = []
         self.scores: list[Score] = []
+        self.restored: list[bytes] = []
         self.pieces = FakePieces(())
         self.refusal: CarouselError | None = None
         self.failure: CarouselError | None = None
@@ -126,6 +127,14 @@ class FakeSuggester:
     def identity(self) -> ModelIdentity:
         """As `Suggester.identity`."""
         return self._identity
+
+    def serving(self, path: PathId) -> FakeSuggester:
+        """As `Suggester.serving`: there is one version."""
+        return self
+
+    def pinned(self, digest: str) -> FakeSuggester | None:
+        """As `Suggester.pinned`."""
+        return self if self._identity.digest.startswith(digest) else None
 
     def open_path(self, scope: str) -> PathId:
         """As `Suggester.open_path`."""
@@ -139,6 +148,26 @@ class FakeSuggester:
         forked = self.open_path(self.scopes[path])
         self.paths[forked] = self.paths[path]
         return forked
+
+    def read_state(self, path: PathId, text: bytes, *, least: int, most: int) -> HeldState | None:
+        """As `Suggester.read_state`: every state is held, and is the text itself. Raises ValueError if that is untrue.
+
+        That of a beginning that ends within a character is never asked for.
+        """
+        if text[:most] != self.paths[path][:most]:
+            raise ValueError("that is not what the path was told before")
+        whole = text[:most].decode(errors="ignore").encode()
+        if len(whole) < least:
+            return None
+        return fake_state(whole)
+
+    def restore(self, path: PathId, text: bytes, state: HeldState) -> bool:
+        """As `Suggester.restore`. Raises ValueError for a path that was moved, or the state of another text."""
+        if self.paths[path] or state.states[0].tobytes() != text:
+            raise ValueError("a state of another text, or a path that is not new")
+        self.paths[path] = text
+        self.restored.append(text)
+        return True
 
     def close_path(self, path: PathId) -> None:
         """As `Suggester.close_path`."""
@@ -173,6 +202,12 @@ class FakeSuggester:
             raise self.refusal
         self.scores.append(request)
         return FakeScoring(self.failure or fake_scored(request.text[request.start :], request.top))
+
+
+def fake_state(text: bytes) -> HeldState:
+    """The fake's state after `text`."""
+    head = _BEST_FIRST[:4].astype(np.uint8), _RANKED[:4]
+    return HeldState(len(text), [np.frombuffer(text, np.uint8)], *head)
 
 
 def fake_scored(text: bytes, top: int) -> Scored:

@@ -90,7 +90,7 @@ class GrowingTexts:
             suggested = await self._sessions.suggest(tenant, command, deadline_s=asked.deadline_s)
             best = [Suggestion(one.text.decode(), one.finish) for one in suggested.continuations[:1]]
             suggestion = best[0] if best else Suggestion("", suggested.finish or FinishReason.END)
-        return Told(self._model(model), scored, suggestion)
+        return Told(self._sessions.model(model), scored, suggestion)
 
     async def begin(self, tenant: Tenant, session: SessionId, model: str, piece: bytes, asked: Asked) -> Told:
         """Of a new text, in the place of the one that the session held until now."""
@@ -104,6 +104,8 @@ class GrowingTexts:
                 view = await self._sessions.create(tenant, create, deadline_s=asked.deadline_s)
                 if pending:
                     await self._commit(tenant, view, _appended(view, "", "", pending), None, asked)
+                if scored is not None and scored.model != view.model:  # another version has begun to serve meanwhile
+                    scored = await self._score(tenant, Prompt(piece, f"{model}@{view.model.digest}"), asked)
                 return Told(view.model, scored, _suggestion(view.suggestions, view.finish_reason))
             except (RevisionConflict, Fenced):  # somebody else has begun it, too
                 continue
@@ -183,9 +185,6 @@ class GrowingTexts:
                 return None
             raise
         return view, _bytes_of((view.text or "")[view.cursor :])
-
-    def _model(self, name: str) -> ModelIdentity:
-        return next(model for model in self._sessions.models if model.name == name)
 
 
 def whole_characters(data: bytes) -> tuple[str, bytes]:

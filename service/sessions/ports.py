@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from service.engine.held_state import HeldState
 from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, PathId, Piece, Score, Scored
 from service.sessions.commands import SessionId, Tenant
 from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession, StoredSummary, Swept
@@ -49,17 +50,39 @@ class Scoring(Awaitable[Scored], Protocol):
 
 
 class Suggester(Protocol):
-    """The engine of one model, as a session sees it. Called from one thread, that of the sessions."""
+    """The engine of one model, as a session sees it. Called from one thread, that of the sessions.
+
+    A model may have several versions beside each other, of which the newest takes what is new; a path may be moved
+    from one to another, at the empty text, whenever nothing is under way there.
+    """
 
     @property
     def identity(self) -> ModelIdentity:
-        """The model that answers."""
+        """The newest version of the model that answers."""
+
+    def serving(self, path: PathId) -> Suggester:
+        """The version that answers what is asked of the path now: what is submitted to it at once, it answers."""
+
+    def pinned(self, digest: str) -> Suggester | None:
+        """The version of this digest, or of the one that begins so; None if there is none."""
 
     def open_path(self, scope: str) -> PathId:
         """A new path at the empty text. Paths of one scope share states; paths of different scopes never do."""
 
     def fork_path(self, path: PathId) -> PathId:
         """A new path in the scope of another, which counts as told what that one was told last."""
+
+    def read_state(self, path: PathId, text: bytes, *, least: int, most: int) -> HeldState | None:
+        """The deepest state held of a beginning of `text` that has `least` to `most` bytes; None if there is none.
+
+        `text` equals what the path was last told to move to, in its first `most` bytes. Never waits.
+        """
+
+    def restore(self, path: PathId, text: bytes, state: HeldState) -> bool:
+        """Have a path that was never moved stand at the end of `text`, as if it had been told to move there.
+
+        False, and nothing changed, if the state cannot be one of the model, or there is no room. Never waits.
+        """
 
     def close_path(self, path: PathId) -> None:
         """Give the path up; its unfinished work is cancelled, its unfinished suggestions are answered `superseded`."""

@@ -32,12 +32,23 @@ class Prompts:
             raise NotFound("model", model, self._suggesters)
         return model
 
+    def suggester(self, name: str | None) -> Suggester:
+        """Of the model of that name, the default one for None; `NAME@DIGEST` is a certain version. Raises NotFound."""
+        plain, at, digest = (self._default_model if name is None else name).partition("@")
+        if plain not in self._suggesters or not at:
+            return self._suggesters[self.known_model(name)]
+        version = self._suggesters[plain].pinned(digest)
+        if version is None:
+            raise NotFound("model", f"{plain}@{digest}", [f"{plain}@{self._suggesters[plain].identity.digest}"])
+        return version
+
     def complete(
         self, tenant: Tenant, prompt: Prompt, command: CompleteText, seed: int, deadline_s: float | None
     ) -> Completion:
         """As `Sessions.complete`."""
-        suggester, text = self._of(prompt), prompt.data
+        suggester, text = self.suggester(prompt.model), prompt.data
         place = self._paths.to_move(suggester, tenant, text)
+        suggester = suggester.serving(place.path)
         try:
             requests = requests_of(command, seed, place.path, text, place.kept, deadline_s, moves=place.moves)
             pieces = suggester.complete(requests)
@@ -48,13 +59,15 @@ class Prompts:
 
     async def score(self, tenant: Tenant, prompt: Prompt, command: ScoreText, deadline_s: float | None) -> ScoredText:
         """As `Sessions.score`."""
-        suggester = self._of(prompt)
+        suggester = self.suggester(prompt.model)
         plan = plan_score(command, prompt.text, self._limits, deadline_s)
         if plan.surprises:
+            suggester = _newest(suggester)  # several requests, which are one version's
             scored, surprises = await score_apart(suggester, tenant, plan)
             return scored_text(suggester.identity, None, plan, scored, surprises)
         reads_alone = plan.start == len(plan.data)  # so that what comes next finds it read
         place = (self._paths.to_move if reads_alone else self._paths.to_read)(suggester, tenant, plan.data)
+        suggester = suggester.serving(place.path)
         arrived = False
         try:
             scored = await score_at(suggester, place.path, place.kept, plan, moves=place.moves)
@@ -69,12 +82,15 @@ class Prompts:
 
     async def suggest(self, tenant: Tenant, command: SuggestText, deadline_s: float | None) -> AdvanceResult:
         """As `Sessions.suggest`."""
-        suggester = self._of(command.prompt)
+        suggester = self.suggester(command.prompt.model)
         path = suggester.open_path(tenant)
         try:
             return await suggester.advance(Advance(path, command.prompt.data, 0, command.suggest, deadline_s))
         finally:
             suggester.close_path(path)
 
-    def _of(self, prompt: Prompt) -> Suggester:
-        return self._suggesters[self.known_model(prompt.model)]
+
+def _newest(suggester: Suggester) -> Suggester:
+    newest = suggester.pinned(suggester.identity.digest)
+    assert newest is not None, "it is what it says it is"
+    return newest

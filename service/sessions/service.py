@@ -6,7 +6,7 @@ because a session is only changed between two awaits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from service.engine.requests import Advance, AdvanceResult, FinishReason, ModelIdentity, SuggestSpec
@@ -92,6 +92,13 @@ class Sessions:
     def models(self) -> tuple[ModelIdentity, ...]:
         """The models that a session may name, the default first."""
         return tuple(suggester.identity for suggester in self._suggesters.values())
+
+    def model(self, name: str | None) -> ModelIdentity:
+        """The newest version of the model of that name, `NAME@DIGEST` a certain one; the default model for None.
+
+        Raises NotFound that names those there are.
+        """
+        return self._prompts.suggester(name).identity
 
     @property
     def max_document_bytes(self) -> int:
@@ -187,6 +194,7 @@ class Sessions:
         try:
             session.apply(plan)
             owed = self._advance(session, command.suggest, deadline_s)  # computes while the store writes
+            view = self._view_of(session, plan.record.known)  # names the version that computes
             await self._store.append(session.key, fence, plan.record, session.due_checkpoint())
         except BaseException as error:
             # Also when cancelled: what is held may be ahead of the store, so the next request reads it from there.
@@ -198,8 +206,7 @@ class Sessions:
             raise
         finally:
             session.writing -= 1
-        known = plan.record.known
-        return Committed(self._view_of(session, known), known.edit_id, owed)
+        return Committed(view, plan.record.known.edit_id, owed)
 
     async def edit(self, tenant: Tenant, command: EditSession, *, deadline_s: float | None = None) -> SessionView:
         """Commit, then await the suggestions. Raises as `commit` does."""
@@ -264,7 +271,7 @@ class Sessions:
         # Imported for the first document, here and below: the first keystroke does not wait for it.
         from service.sessions.documents import write_document
 
-        return write_document(session.key.id, self._suggesters[session.model].identity, checkpoint)
+        return write_document(session.key.id, self._serving(session).identity, checkpoint)
 
     async def import_(self, tenant: Tenant, command: ImportSession) -> SessionView:
         """The session of a document, or the existing one that has grown out of it.
@@ -306,6 +313,13 @@ class Sessions:
             self._held.forget(key)
         return swept.more
 
+    async def write_snapshots(self, pause: Callable[[], Awaitable[None]], *, last: bool = False) -> int:
+        """Keep states beside the texts of those that are worth it, with a pause before each; how many were written.
+
+        To be called again and again; last: for the last time. Never raises a CarouselError.
+        """
+        return await self._held.write_snapshots(pause, last=last)
+
     async def complete(self, tenant: Tenant, command: CompleteText, *, deadline_s: float | None = None) -> Completion:
         """Begin to go on from a prompt or from a session's cursor; whoever gets the Completion must close it.
 
@@ -319,7 +333,7 @@ class Sessions:
         session = await self._find_newest(tenant, command.source)
         movement = session.movement()
         requests = requests_of(command, seed, session.path, movement.text, movement.kept, deadline_s)
-        suggester = self._suggesters[session.model]
+        suggester = self._serving(session)
         return Completion(suggester.identity, seed, session.revision, suggester.complete(requests), _nothing)
 
     async def score(self, tenant: Tenant, command: ScoreText, *, deadline_s: float | None = None) -> ScoredText:
@@ -332,7 +346,7 @@ class Sessions:
         if isinstance(command.source, Prompt):
             return await self._prompts.score(tenant, command.source, command, deadline_s)
         session = await self._find_newest(tenant, command.source)
-        revision, suggester = session.revision, self._suggesters[session.model]
+        revision, suggester = session.revision, self._serving(session)
         plan = plan_score(command, session.text.content, self._limits, deadline_s)
         if plan.surprises:
             scored, surprises = await score_apart(suggester, tenant, plan)
@@ -345,7 +359,7 @@ class Sessions:
         """How likely bytes are after what is left of a session's cursor. Raises as `score` does."""
         check_score_ahead(command, self._limits)
         session = await self._find_newest(tenant, command.session)
-        revision, suggester, movement = session.revision, self._suggesters[session.model], session.movement()
+        revision, suggester, movement = session.revision, self._serving(session), session.movement()
         text = movement.text + command.appended
         plan = ScorePlan(text, len(movement.text) + command.start, deadline_s=deadline_s)
         scored = await score_at(suggester, session.path, movement.kept, plan)
@@ -401,6 +415,10 @@ class Sessions:
             raise NotFound("session", name)
         return session
 
+    def _serving(self, session: Session) -> Suggester:
+        """The version of its model that answers what is asked of it now."""
+        return self._suggesters[session.model].serving(session.path)
+
     def _advance(
         self, session: Session, suggest: SuggestSpec | None, deadline_s: float | None
     ) -> PendingSuggestions | Suggested | None:
@@ -408,7 +426,7 @@ class Sessions:
         movement = session.movement()
         request = Advance(session.path, movement.text, movement.kept, suggest, deadline_s)
         try:
-            answer = self._suggesters[session.model].advance(request)
+            answer = self._serving(session).advance(request)
         except CarouselError:  # the next movement makes up for this one
             return None if suggest is None else Suggested(session.revision, (), FinishReason.SHED)
         session.told(movement)
@@ -430,13 +448,13 @@ class Sessions:
             revision=session.revision,
             length=text.extent.count_in(units),
             cursor=text.left_extent.count_in(units),
-            model=self._suggesters[session.model].identity,
+            model=self._serving(session).identity,
             text=text.content if include_text else None,
             stored=self._store.durable(session.key),
         )
 
     def _view_of(self, session: Session, known: KnownEdit) -> SessionView:
-        identity = self._suggesters[session.model].identity
+        identity = self._serving(session).identity
         return SessionView(session.key.id, known.revision, known.length, known.cursor, identity)
 
 

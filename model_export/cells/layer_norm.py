@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model_export.cells.cell import Cell, Signals, States
 from model_export.cells.onnx_form import ScanBody, array, matrix_product, scan
@@ -49,6 +50,19 @@ class LayerNormLstm(Cell):
         c = f * c + i * g
         h = o * torch.tanh(normalized(c) * self.a_c + self.s_c)
         return (h, c), {"i": i, "f": f, "o": o, "g": g, "c": c, "h": h}
+
+    def forward(self, xs: Tensor, states: States) -> tuple[Tensor, States]:
+        """torch has no kernel for it, but one that normalizes; what is read is multiplied for all steps at once."""
+        h, c = states
+        wide, narrow = (4 * self.units,), (self.units,)
+        outputs = []
+        for read in functional.layer_norm(xs @ self.W.T, wide, self.a_x, self.b, EPSILON):
+            sums = read + functional.layer_norm(h @ self.R.T, wide, self.a_h, None, EPSILON)
+            i_sum, f_sum, g_sum, o_sum = sums.chunk(4, dim=1)
+            c = torch.sigmoid(f_sum) * c + torch.sigmoid(i_sum) * torch.tanh(g_sum)
+            h = torch.sigmoid(o_sum) * torch.tanh(functional.layer_norm(c, narrow, self.a_c, self.s_c, EPSILON))
+            outputs.append(h)
+        return torch.stack(outputs), (h, c)
 
     def add_to(self, nodes: GraphBuilder, name: str, below: str, before: Sequence[str], after: Sequence[str]) -> str:
         """No operator of ONNX has it: a Scan over the steps."""

@@ -40,7 +40,7 @@ class Settings(Checked):
     corpus: Annotated[str, NotEmpty()] = STDLIB
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
     seeds: Annotated[int, Between(1, 20)] = 3
-    steps: Annotated[int, Between(10, 100_000)] = 1_500
+    steps: Annotated[int, Between(10, 100_000)] = 1_000
 
 
 TWO = Claim(

@@ -13,28 +13,26 @@ Owned by one engine alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NewType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import prefix_key
 from service.engine.budget import Share, StateBudget
+from service.engine.dropping import Dropping, TreeFull
 from service.engine.far_index import FarIndex
-from service.engine.ports import FollowResult, States, StateShape, StepResult
+from service.engine.links import LINK_BYTES, NO_NODE, Links
+from service.engine.ports import FollowResult, StateShape, StepResult
 from service.engine.retention import Retention
-from service.engine.row_blocks import RowBlocks
+from service.engine.state_rows import BudgetTooSmall, Node, Nodes, StateRows
 
-Node = NewType("Node", int)
-Nodes = NDArray[np.int32]
+__all__ = ["BudgetTooSmall", "Node", "Nodes", "StateTree", "TreeConfig", "TreeFull", "Way"]
+
 Logs = NDArray[np.float32]
 
-NO_NODE = Node(-1)  # in the link columns only; no public method takes or returns it
-_LOOKS, _DROPS = 16, 64  # a look at all rows finds a sixteenth of them to drop; a 64th are dropped at a time
-_LEAST_ROWS = 16
-_LINK_COLUMNS = ("parent", "first_near", "first_far", "next_sibling", "previous_sibling", "likely_child")
+_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +42,6 @@ class Way:
     nodes: list[Node]
     tokens: bytes
     log_probabilities: list[float]
-
-
-class BudgetTooSmall(Exception):
-    """The budget holds too few states to work with; the message says how much is needed."""
-
-
-class TreeFull(Exception):
-    """Every row is in use by running work; nothing can be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,74 +65,38 @@ class StateTree:
     def __init__(
         self, shapes: Sequence[StateShape], top_k: int, config: TreeConfig, share: Share | None = None
     ) -> None:
+        """Raises BudgetTooSmall."""
         share = StateBudget(config.budget_bytes).join() if share is None else share
-        head_bytes = top_k * 5
-        columns_bytes = 4 * len(_LINK_COLUMNS) + 4 + 1 + 4 + 4 + 8 + 16 + 4
-        self.row_bytes = sum(shape.row_bytes for shape in shapes) + head_bytes + columns_bytes
-        self.capacity = rows = share.total_bytes // self.row_bytes
-        least = min(rows, share.guaranteed_bytes // self.row_bytes)
-        if least < _LEAST_ROWS:
-            enough = -(-share.total_bytes * _LEAST_ROWS * self.row_bytes // share.guaranteed_bytes)
-            raise BudgetTooSmall(
-                f"a state budget of {share.total_bytes} bytes gives a model {least} states of {self.row_bytes}; "
-                f"at least {_LEAST_ROWS} are needed: give at least {enough}"
-            )
-        self._blocks = RowBlocks(rows, self.row_bytes, share)
+        self._rows = rows = StateRows(shapes, top_k, share, LINK_BYTES + _KEY_BYTES)
+        self.row_bytes, self.capacity = rows.row_bytes, rows.capacity
+        self.top_tokens, self.top_log_probabilities = rows.top_tokens, rows.top_log_probabilities
         self._top_k = top_k
-        self._retention = config.retention
-        # np.empty touches no page: memory is taken as rows are used, lowest first.
-        self._states = [np.empty((rows, shape.width), shape.dtype) for shape in shapes]
-        self.top_tokens = np.empty((rows, top_k), np.uint8)
-        self.top_log_probabilities = np.empty((rows, top_k), np.float32)
-        self._depth = np.zeros(rows, np.int32)
-        self._token = np.zeros(rows, np.uint8)
-        self._pins = np.zeros(rows, np.int32)
-        self._occupied = np.zeros(rows, np.int32)
-        self._used_at = np.zeros(rows, np.int64)  # 0: the row is free
-        self._keys = np.zeros((rows, 2), np.uint64)
-        links = {name: np.full(rows, NO_NODE, np.int32) for name in _LINK_COLUMNS}
-        self._parent, self._first_near, self._first_far = links["parent"], links["first_near"], links["first_far"]
-        self._next, self._previous = links["next_sibling"], links["previous_sibling"]
-        self._likely = links["likely_child"]  # the near child by the likeliest token
-        # Single elements are read and written through memoryviews: a third of the cost of a NumPy scalar.
-        self._parent_of = self._parent.data
-        self._near_of = self._first_near.data
-        self._far_of = self._first_far.data
-        self._likely_of = self._likely.data
-        self._next_of = self._next.data
-        self._previous_of = self._previous.data
-        self._depth_of = self._depth.data
-        self._token_of = self._token.data
-        self._pins_of = self._pins.data
-        self._occupied_of = self._occupied.data
-        self._used_of = self._used_at.data
-        self._top_token_of = self.top_tokens.data
-        self._top_log_probability_of = self.top_log_probabilities.data
-        self._free = np.empty(rows, np.int32)  # of the rows that the budget granted
-        self._free_count = 0
+        self._links = Links(rows.capacity)
+        self._keys = np.zeros((rows.capacity, 2), np.uint64)
         self._far = FarIndex(self._keys)
+        self._dropping = Dropping(rows, self._links, config.retention)
+        self._leaving = np.zeros(rows.capacity, np.bool_)
+        # What every keystroke reads, a lookup nearer.
+        self._used_of = rows.used_of
+        self._depth_of, self._parent_of = self._links.depth_of, self._links.parent_of
+        self._pins_of, self._occupied_of = rows.pins.data, rows.occupied.data
+        self._top_token_of, self._top_log_probability_of = self.top_tokens.data, self.top_log_probabilities.data
         self._roots: dict[str, Node] = {}
         self._scope_of_root: dict[Node, str] = {}
-        self._now = 1
         self.visits = 0
         self.displaced: list[tuple[Node, Node]] = []
-        # What the last look at all rows found worth dropping, best first, and when each was used last then.
-        self._to_drop: Nodes = np.empty(0, np.int32)
-        self._used_then: NDArray[np.int64] = np.empty(0, np.int64)
-        self._leaving = np.zeros(rows, np.bool_)
-        self._grow(1)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     @property
     def held(self) -> int:
         """How many nodes there are."""
-        return self._blocks.owned_rows - self._free_count
+        return self._rows.held
 
     @property
     def free_rows(self) -> int:
         """How many nodes can be added without dropping any."""
-        return self._free_count
+        return self._rows.free_count
 
     @property
     def held_bytes(self) -> int:
@@ -155,18 +109,14 @@ class StateTree:
 
     def child(self, node: Node, token: int) -> Node | None:
         """The near child by that token, if it is held."""
-        child = self._near_of[node]
-        while child >= 0:
-            if self._token_of[child] == token:
-                return Node(child)
-            child = self._next_of[child]
-        return None
+        child = self._links.near_child(node, token)
+        return None if child < 0 else Node(child)
 
     def visit(self, node: Node, token: int) -> Node | None:
         """As `child`, and the child counts as used now."""
         child = self.child(node, token)
         if child is not None:
-            self._used_of[child] = self._now
+            self._used_of[child] = self._rows.now
             self.visits += 1
         return child
 
@@ -212,7 +162,7 @@ class StateTree:
 
     def gather(self, nodes: Nodes) -> list[NDArray[np.generic]]:
         """The states of many nodes as fresh arrays [rows, width], one per recurrent tensor."""
-        return [slab.take(nodes, axis=0) for slab in self._states]
+        return self._rows.gather(nodes)
 
     def head(self, node: Node) -> tuple[list[int], list[float]]:
         """The likeliest next tokens, best first, and their natural-log probabilities."""
@@ -227,8 +177,8 @@ class StateTree:
 
         It ends before a token that another one is as likely as: then it takes a closer look to choose.
         """
-        likely_of, token_of, used_of = self._likely_of, self._token_of, self._used_of
-        log_probability_of, second, now = self._top_log_probability_of, min(1, self._top_k - 1), self._now
+        likely_of, token_of, used_of = self._links.likely_of, self._links.token_of, self._used_of
+        log_probability_of, second, now = self._top_log_probability_of, min(1, self._top_k - 1), self._rows.now
         nodes: list[Node] = []
         tokens = bytearray()
         log_probabilities: list[float] = []
@@ -257,9 +207,9 @@ class StateTree:
         known = self._roots.get(scope)
         if known is not None:
             return known
-        row = self._allocate()
-        self._store_one(row, start, 0)
-        self._depth[row], self._token[row] = 0, 0
+        row = self._rows.take_one()
+        self._rows.keep_one(row, start, 0)
+        self._depth_of[row] = self._links.token_of[row] = 0
         self._parent_of[row] = NO_NODE
         self._keys[row] = prefix_key.root_key(scope)
         self._roots[scope], self._scope_of_root[row] = row, scope
@@ -270,10 +220,10 @@ class StateTree:
 
         No such child may be held yet, and no (parent, token) may occur twice.
         """
-        nodes = self._take_rows(len(parents))
-        self._store(nodes, result.states, result.top_tokens, result.top_log_probabilities, rows)
-        self._depth[nodes] = self._depth[parents] + 1
-        self._token[nodes] = tokens
+        nodes = self._rows.take(len(parents))
+        self._rows.keep(nodes, result.states, result.top_tokens, result.top_log_probabilities, rows)
+        self._links.depth[nodes] = self._links.depth[parents] + 1
+        self._links.token[nodes] = tokens
         self._keys[nodes] = prefix_key.extend_rows(self._keys[parents], tokens)
         for node, parent in zip(nodes.tolist(), parents.tolist(), strict=True):
             self._link_near(node, parent)
@@ -290,20 +240,18 @@ class StateTree:
         steps, rows = tokens.shape
         wanted = np.arange(steps)[:, None] < lengths  # [steps, rows]
         picked = np.flatnonzero(wanted)
-        nodes = self._take_rows(len(picked))
+        nodes = self._rows.take(len(picked))
         heads = (result.top_tokens.reshape(steps * rows, -1), result.top_log_probabilities.reshape(steps * rows, -1))
-        self._store(nodes, [state.reshape(steps * rows, -1) for state in result.states], *heads, picked)
+        self._rows.keep(nodes, [state.reshape(steps * rows, -1) for state in result.states], *heads, picked)
         grid = np.full((steps + 1, rows), NO_NODE, np.int32)
         grid[0] = parents
         grid[1:].reshape(-1)[picked] = nodes
         self._keys[nodes] = prefix_key.extend_ways(self._keys[parents], tokens).reshape(-1, 2)[picked]
-        self._depth[nodes] = (self._depth[parents] + np.arange(1, steps + 1)[:, None]).reshape(-1)[picked]
-        self._token[nodes] = tokens.reshape(-1)[picked]
+        self._links.depth[nodes] = (self._links.depth[parents] + np.arange(1, steps + 1)[:, None]).reshape(-1)[picked]
+        self._links.token[nodes] = tokens.reshape(-1)[picked]
         # Below the first step every parent is new and has one child, so whole columns are linked at once.
         first, above, below = grid[1], grid[1:-1][wanted[1:]], grid[2:][wanted[1:]]
-        self._first_near[above] = self._likely[above] = below
-        self._parent[below] = above
-        self._next[below] = self._previous[below] = NO_NODE
+        self._links.chain(above, below)
         for node, parent in zip(first.tolist(), parents.tolist(), strict=True):
             self._link_near(node, parent)
         return [way[:length] for way, length in zip(grid[1:].T.tolist(), lengths.tolist(), strict=True)]
@@ -316,14 +264,14 @@ class StateTree:
         keys = prefix_key.extend_ways(self._keys[parents], tokens)[-1]
         known = [self._far.find((low, high)) for low, high in keys.tolist()]
         new = np.array([row for row, node in enumerate(known) if node is None], np.intp)
-        nodes = self._take_rows(len(new))
+        nodes = self._rows.take(len(new))
         last = [state[-1] for state in result.states]
-        self._store(nodes, last, result.top_tokens[-1], result.top_log_probabilities[-1], new)
+        self._rows.keep(nodes, last, result.top_tokens[-1], result.top_log_probabilities[-1], new)
         self._keys[nodes] = keys[new]
-        self._depth[nodes] = self._depth[parents[new]] + len(tokens)
-        self._token[nodes] = tokens[-1, new]
+        self._links.depth[nodes] = self._links.depth[parents[new]] + len(tokens)
+        self._links.token[nodes] = tokens[-1, new]
         for node, parent in zip(nodes.tolist(), parents[new].tolist(), strict=True):
-            self._link(node, parent, self._far_of)
+            self._links.link_far(node, parent)
             self._far.add(node)
         fresh = iter(nodes.tolist())
         return [Node(next(fresh) if node is None else node) for node in known]
@@ -334,12 +282,12 @@ class StateTree:
         known = self._far.find(key)
         if known is not None:
             return Node(known)
-        node = self._allocate()
-        self._store_one(node, result, row)
+        node = self._rows.take_one()
+        self._rows.keep_one(node, result, row)
         self._depth_of[node] = self._depth_of[parent] + len(tokens)
-        self._token_of[node] = tokens[-1]
+        self._links.token_of[node] = tokens[-1]
         self._keys[node] = key
-        self._link(node, parent, self._far_of)
+        self._links.link_far(node, parent)
         self._far.add(node)
         return node
 
@@ -355,72 +303,51 @@ class StateTree:
         known = self._far.find(key)
         if known is not None:
             return Node(known)
-        node = self._allocate()
-        for slab, state in zip(self._states, states, strict=True):
-            slab[node] = state
-        self.top_tokens[node], self.top_log_probabilities[node] = head
-        self._depth_of[node], self._token_of[node] = len(text), text[-1]
+        node = self._rows.take_one()
+        self._rows.put(node, states, *head)
+        self._depth_of[node], self._links.token_of[node] = len(text), text[-1]
         self._keys[node] = key
-        self._link(node, root, self._far_of)
+        self._links.link_far(node, root)
         self._far.add(node)
         return node
 
     def reserve(self, rows: int) -> None:
         """Make sure that `rows` nodes can be added, dropping others if need be. Raises TreeFull."""
-        if self._free_count < rows:
-            self._grow(rows - self._free_count)
-        while self._free_count < rows:
-            if not len(self._to_drop):
-                self._look_for_victims(rows - self._free_count)
-            some = max(rows - self._free_count, self._blocks.owned_rows // _DROPS)
-            nodes, used_then = self._to_drop[:some], self._used_then[:some]
-            self._to_drop, self._used_then = self._to_drop[some:], self._used_then[some:]
-            # Whatever was used since the look is not among the oldest any more.
-            self._drop(nodes[(self._used_at[nodes] == used_then) & self._droppable(nodes)])
+        if self._rows.free_count < rows:
+            self._rows.grow(rows - self._rows.free_count)
+        while self._rows.free_count < rows:
+            self._drop(self._dropping.some(rows - self._rows.free_count))
 
     @property
     def owes(self) -> bool:
         """Whether other models have a claim to rows of this one. May be read from any thread."""
-        return self._blocks.owes_rows > 0
+        return self._rows.blocks.owes_rows > 0
 
     def give_back(self) -> bool:
         """Drop what was not used for longest, by the block, and let others have its memory; whether there was any.
 
         What work stands on stays, and so do the roots of scopes that have paths.
         """
-        used = self._used_at > 0
-        immovable = np.zeros(len(used), np.bool_)
-        held = np.flatnonzero(used).astype(np.int32)
-        immovable[held] = ~self._droppable(held)
-        blocks = self._blocks.coldest(self._used_at, immovable, self._blocks.owes_rows)
-        leaving = np.isin(np.arange(len(used)) // self._blocks.block_rows, blocks)
-        self._drop(np.flatnonzero(leaving & used).astype(np.int32))
-        free = self._free[: self._free_count]
-        staying = free[~leaving[free]]
-        self._free_count = len(staying)
-        self._free[: self._free_count] = staying
-        self._blocks.shrink(blocks, [*self._states, self.top_tokens, self.top_log_probabilities])
+        rows = self._rows
+        blocks = rows.blocks.coldest(rows.used_at, ~self._dropping.movable(), rows.blocks.owes_rows)
+        self._drop(np.flatnonzero(rows.in_blocks(blocks) & (rows.used_at > 0)).astype(np.int32))
+        rows.shrink(blocks)
         return bool(blocks)
 
     def release(self) -> None:
         """Give all rows back, with their memory and the share of the budget. Called once, last."""
-        self._blocks.release()
+        self._rows.blocks.release()
         vars(self).clear()  # every slab, column and view
-
-    def _grow(self, rows: int) -> None:
-        new = self._blocks.grow(rows)[::-1]  # so that the lowest are used first
-        self._free[self._free_count : self._free_count + len(new)] = new
-        self._free_count += len(new)
 
     # -- holding ------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Advance the clock of last use."""
-        self._now += 1
+        self._rows.now += 1
 
     def touch(self, node: Node, levels: int = 1) -> None:
         """Mark the node and some above it as used now."""
-        now = self._now
+        now = self._rows.now
         for _ in range(levels):
             self._used_of[node] = now
             parent = self._parent_of[node]
@@ -431,7 +358,7 @@ class StateTree:
     def pin(self, node: Node) -> None:
         """Running work stands on the node."""
         self._pins_of[node] += 1
-        self._used_of[node] = self._now
+        self._used_of[node] = self._rows.now
 
     def unpin(self, nodes: Iterable[Node]) -> None:
         """Running work lets the nodes go."""
@@ -441,7 +368,7 @@ class StateTree:
     def occupy(self, node: Node) -> None:
         """A path stands on the node."""
         self._occupied_of[node] += 1
-        self._used_of[node] = self._now
+        self._used_of[node] = self._rows.now
 
     def vacate(self, node: Node) -> None:
         """A path leaves the node."""
@@ -453,109 +380,37 @@ class StateTree:
         low, high = self._keys[node].tolist()
         return low, high
 
-    def _allocate(self) -> Node:
-        assert self._free_count, "a row was reserved before"
-        self._free_count -= 1
-        node = Node(int(self._free[self._free_count]))
-        self._used_of[node] = self._now
-        return node
-
-    def _take_rows(self, count: int) -> Nodes:
-        assert count <= self._free_count, "rows were reserved before"
-        nodes: Nodes = self._free[self._free_count - count : self._free_count][::-1].copy()
-        self._free_count -= count
-        self._used_at[nodes] = self._now
-        return nodes
-
-    def _store(
-        self,
-        nodes: Nodes,
-        states: States,
-        top_tokens: NDArray[np.int64],
-        top_log_probabilities: NDArray[np.float32],
-        rows: NDArray[np.intp],
-    ) -> None:
-        """Keep rows `rows` of a result, in rising order, as these nodes' states and heads."""
-        everything: slice | NDArray[np.intp] = slice(None) if len(rows) == len(top_tokens) else rows
-        for slab, state in zip(self._states, states, strict=True):
-            slab[nodes] = state[everything]  # a view if it is all of them: copying states is what this costs
-        self.top_tokens[nodes] = top_tokens[everything]
-        self.top_log_probabilities[nodes] = top_log_probabilities[everything]
-
-    def _store_one(self, node: Node, result: StepResult, row: int) -> None:
-        for slab, state in zip(self._states, result.states, strict=True):
-            slab[node] = state[row]
-        self.top_tokens[node] = result.top_tokens[row]
-        self.top_log_probabilities[node] = result.top_log_probabilities[row]
-
     def _link_near(self, node: int, parent: int) -> None:
-        self._link(node, parent, self._near_of)
-        if self._token_of[node] == self._top_token_of[parent, 0]:
-            self._likely_of[parent] = node
-
-    def _link(self, node: int, parent: int, first_of: memoryview) -> None:
-        head = first_of[parent]
-        self._parent_of[node] = parent
-        self._next_of[node] = head
-        self._previous_of[node] = NO_NODE
-        if head >= 0:
-            self._previous_of[head] = node
-        first_of[parent] = node
-
-    def _unlink(self, node: int) -> None:
-        parent, following, previous = self._parent_of[node], self._next_of[node], self._previous_of[node]
-        if following >= 0:
-            self._previous_of[following] = previous
-        if previous >= 0:
-            self._next_of[previous] = following
-        elif self._is_far(node):
-            self._far_of[parent] = following
-        else:
-            self._near_of[parent] = following
-        if self._likely_of[parent] == node:
-            self._likely_of[parent] = NO_NODE
-
-    def _is_far(self, node: int) -> bool:
-        return bool(self._depth_of[node] != self._depth_of[self._parent_of[node]] + 1)
-
-    def _children(self, node: int) -> Iterator[int]:
-        for first_of in (self._near_of, self._far_of):
-            child = first_of[node]
-            while child >= 0:
-                following = self._next_of[child]
-                yield child
-                child = following
+        self._links.link_near(node, parent, self._top_token_of[parent, 0])
 
     def _drop(self, nodes: Nodes) -> None:
         """Drop droppable nodes, all at once; who loses its parent becomes a far child of the next one above."""
-        leaving, parents = self._leaving, self._parent[nodes]
+        leaving, links = self._leaving, self._links
+        parents = links.parent[nodes]
         leaving[nodes] = True
         above_root = parents < 0
         for root in nodes[above_root].tolist():
             del self._roots[self._scope_of_root.pop(root)]
-        heirs = np.flatnonzero((self._parent >= 0) & leaving[self._parent] & ~leaving)
-        were_far = self._depth[heirs] != self._depth[self._parent[heirs]] + 1
-        inherited = self._stay_above(self._parent[heirs])
-        for node in nodes[~above_root & (self._depth[nodes] != self._depth[parents] + 1)].tolist():
+        heirs = np.flatnonzero((links.parent >= 0) & leaving[links.parent] & ~leaving).astype(np.int32)
+        were_far = links.are_far(heirs)
+        inherited = self._stay_above(links.parent[heirs])
+        for node in nodes[~above_root & links.are_far(nodes)].tolist():
             self._far.remove(node)
         for node in nodes[~above_root & ~leaving[parents]].tolist():
-            self._unlink(node)
+            links.unlink(node)
         for node, parent, was_far in zip(heirs.tolist(), inherited.tolist(), were_far.tolist(), strict=True):
-            self._link(node, parent, self._far_of)
+            links.link_far(node, parent)
             if not was_far:
                 self._far.add(node)
-        self._displace(nodes[self._occupied[nodes] > 0])
-        for column in (self._first_near, self._first_far, self._parent, self._likely):
-            column[nodes] = NO_NODE
-        self._occupied[nodes] = self._used_at[nodes] = 0
+        self._displace(nodes[self._rows.occupied[nodes] > 0])
+        links.clear(nodes)
         leaving[nodes] = False
-        self._free[self._free_count : self._free_count + len(nodes)] = nodes
-        self._free_count += len(nodes)
+        self._rows.put_back(nodes)
 
     def _stay_above(self, nodes: Nodes) -> Nodes:
         """For each node itself, if it does not leave, or else the first above it that does not."""
         while (gone := self._leaving[nodes]).any():
-            nodes = np.where(gone, self._parent[nodes], nodes)
+            nodes = np.where(gone, self._links.parent[nodes], nodes)
         return nodes
 
     def _displace(self, nodes: Nodes) -> None:
@@ -563,54 +418,24 @@ class StateTree:
             self._occupied_of[stays] += self._occupied_of[node]
             self.displaced.append((Node(node), Node(stays)))
 
-    def _droppable(self, nodes: Nodes) -> NDArray[np.bool_]:
-        """Whether no work uses a node; a root, whether also nothing hangs below it and no path stands in its scope."""
-        busy_root = (self._parent[nodes] < 0) & (
-            (self._first_near[nodes] >= 0) | (self._first_far[nodes] >= 0) | (self._occupied[nodes] > 0)
-        )
-        free = (self._used_at[nodes] > 0) & (self._pins[nodes] == 0)
-        droppable: NDArray[np.bool_] = free & ~busy_root
-        return droppable
-
-    def _look_for_victims(self, wanted: int) -> None:
-        """Find what to drop next: first what retention does not ask for; least recently used first. Raises TreeFull."""
-        distance = self._retention.distances(self._parent, self._depth, np.flatnonzero(self._occupied > 0))
-        kept = self._retention.keeps(self._depth, distance)
-        nodes = np.flatnonzero(self._used_at > 0).astype(np.int32)
-        nodes = nodes[self._droppable(nodes)]
-        if len(nodes) < wanted:
-            raise TreeFull(f"{self.held} states are in use and {wanted} more are wanted")
-        order = np.lexsort((self._used_at[nodes], self._occupied[nodes] > 0, kept[nodes]))
-        # Of what retention does not ask for a longer list is worth keeping: it only gets older.
-        unasked = min(int(np.count_nonzero(~kept[nodes])), self._blocks.owned_rows // 4)
-        self._to_drop = nodes[order[: max(wanted, self._blocks.owned_rows // _LOOKS, unasked)]]
-        self._used_then = self._used_at[self._to_drop]
-
     def check(self) -> None:
         """Raise AssertionError if links, counts, the free list or the index disagree; slow, for tests."""
-        held = np.flatnonzero(self._used_at > 0)
-        if len(held) != self.held:
-            raise AssertionError(f"{len(held)} rows are in use, {self.held} are counted")
-        if set(self._free[: self._free_count].tolist()) & set(held.tolist()):
-            raise AssertionError("a row in use is on the free list")
+        self._rows.check()
+        links = self._links
         reachable, far = set(self._roots.values()), 0
         stack = list(reachable)
         while stack:
             node = stack.pop()
-            for child in self._children(node):
-                if (
-                    self._parent_of[child] != node
-                    or child in reachable
-                    or self._depth_of[child] <= self._depth_of[node]
-                ):
+            for child in links.children(node):
+                if links.parent[child] != node or child in reachable or links.depth[child] <= links.depth[node]:
                     raise AssertionError(f"node {child} is not a proper child of {node}")
-                far += self._is_far(child)
-                likely = not self._is_far(child) and self._token[child] == self.top_tokens[node, 0]
-                if likely != (self._likely[node] == child):
+                far += links.is_far(child)
+                likely = not links.is_far(child) and links.token[child] == self.top_tokens[node, 0]
+                if likely != (links.likely[node] == child):
                     raise AssertionError(f"node {node} does not know its likely child {child}")
                 reachable.add(Node(child))
                 stack.append(Node(child))
-        if reachable != set(held.tolist()):
+        if reachable != set(np.flatnonzero(self._rows.used_at > 0).tolist()):
             raise AssertionError("a node in use cannot be reached from a root")
         if far != len(self._far):
             raise AssertionError(f"{far} far edges, {len(self._far)} in the index")

@@ -10,7 +10,7 @@ request brings it back as after a restart.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,6 +23,7 @@ from service.sessions.ports import Store, Suggester
 from service.sessions.records import Checkpoint, Fence, SessionKey, StoredSession
 from service.sessions.resting import Resting, pack, unpack
 from service.sessions.session import Session
+from service.sessions.snapshotting import Snapshots
 
 _PAID_BY_A_REQUEST = 16
 """In edits: to put a session to rest and to wake it takes microseconds for each edit that it could undo, and a request
@@ -51,6 +52,7 @@ class HeldSessions:
         self._suggesters = suggesters
         self._store = store
         self._limits = limits
+        self._snapshots = Snapshots(suggesters, store, limits)
         self._held: BySession[Session | bytes] = BySession()  # bytes: a packed Resting
         self._awake: OrderedDict[SessionKey, Session] = OrderedDict()  # the least recently asked for first
         self._arrivals: dict[SessionKey, list[_Arrival]] = {}
@@ -69,8 +71,11 @@ class HeldSessions:
         """
         while not isinstance(held := self._held.get(key), Session):
             arrival = self._expect(key)
+            snapshot = None
             try:
                 stored = await self._store.load(key)
+                if stored is not None and not self._rests(key, stored.fence):
+                    snapshot = await self._snapshots.fetch(key, stored)
             finally:
                 self._arrived(key, arrival)
             if arrival.overtaken or isinstance(self._held.get(key), Session):
@@ -78,7 +83,7 @@ class HeldSessions:
             if stored is None:
                 self._forget_resting(key)
                 return None
-            self._wake(key, stored)
+            self._wake(key, stored, snapshot)
         self._awake.move_to_end(key)
         if len(self._awake) > self._limits.max_awake:
             self._rest()
@@ -136,6 +141,10 @@ class HeldSessions:
         self._held.put(key, pack(resting._replace(offered=offered.texts)))
         return ids
 
+    async def write_snapshots(self, pause: Callable[[], Awaitable[None]], *, last: bool = False) -> int:
+        """Write those that are due of the sessions that are awake; see `Snapshots.write_due`."""
+        return await self._snapshots.write_due(self._awake.values(), pause, last=last)
+
     def let_go(self, session: Session) -> None:
         """Hold `session` no longer. Nothing happens if it was let go before."""
         if session.closed:
@@ -165,8 +174,10 @@ class HeldSessions:
         self._held.put_last(session.key, session)
         self._awake[session.key] = session
 
-    def _wake(self, key: SessionKey, stored: StoredSession) -> None:
+    def _wake(self, key: SessionKey, stored: StoredSession, snapshot: bytes | None) -> None:
         """Hold what the store has, in the place where it rested if nobody else has written since.
+
+        If there is none, the engine goes on from the snapshot if there is one of this text.
 
         Raises NotFound if its model is no longer served, Overloaded if no more sessions may be held.
         """
@@ -182,7 +193,10 @@ class HeldSessions:
             path = self._suggesters[model].open_path(key.tenant)
         else:
             path = resting.path
-        self._hold(Session.restore(key, stored, path, self._limits, resting))
+        session = Session.restore(key, stored, path, self._limits, resting)
+        if resting is None and snapshot is not None:
+            self._snapshots.restore(session, snapshot)
+        self._hold(session)
 
     def _rest(self) -> None:
         """Put those to rest who were not asked for the longest time, as far as it is paid for."""
@@ -201,6 +215,11 @@ class HeldSessions:
             del self._awake[session.key]
             self._store.rest(session.key)
             self._overtake(session.key)
+
+    def _rests(self, key: SessionKey, fence: Fence) -> bool:
+        """Whether the session rests here, and nobody else has written since."""
+        resting = self._resting(key)
+        return resting is not None and resting.fence == fence
 
     def _resting(self, key: SessionKey) -> Resting | None:
         held = self._held.get(key)

@@ -28,4 +28,7 @@ class Limits:
     history_revisions: int = 1_000  # per session, for undo
     history_bytes: int = 256 * 1024  # of memory per session, for undo; the newest edit is kept whatever its size
     checkpoint_every: int = 256  # commits, for the store; earlier if their texts outgrow history_bytes
+    snapshots: bool = True  # whether states are kept beside the texts, where a store keeps these
+    snapshot_gain: int = 1024  # characters that a session at rest has to have gained since its last snapshot
+    snapshot_every: int = 4096  # characters, of one that is typed in; what a take-over replays at most, or nearly
     retry_after_s: float = 1.0  # told to who is refused because max_sessions are held

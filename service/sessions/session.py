@@ -46,6 +46,8 @@ class Session:
 
     fence: what the next write to the store is based on.  writing: how many writes are under way: it must not rest then.
     unwritten: why a write of it failed, after which it is let go, as it is ahead of the store.
+    saved: how many code points left of the cursor the snapshot in the store is of, 0 if there is none of this text.
+    looked_at: the revision at which `snapshotting` has looked at it last.
     """
 
     __slots__ = (
@@ -61,8 +63,10 @@ class Session:
         "creation",
         "fence",
         "key",
+        "looked_at",
         "model",
         "path",
+        "saved",
         "store_text",
         "suggestions",
         "unwritten",
@@ -78,6 +82,7 @@ class Session:
         self.closed = False
         self.writing = 0
         self.unwritten: BaseException | None = None
+        self.saved = self.looked_at = 0
         self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
         self.suggestions = OfferedSuggestions()
         self._limits = limits
@@ -103,13 +108,13 @@ class Session:
                 text = text.after(splice)
             session.apply(EditPlan(record, text))
         if resting is not None:
-            session._kept = resting.kept
+            session._kept, session.saved = resting.kept, resting.saved
             session.suggestions = OfferedSuggestions(resting.fence.revision, resting.offered)
         return session
 
     def resting(self) -> Resting:
         """What has to be held of it beside the store's records to go on as if it had never rested."""
-        return Resting(self.path, self.model, self.fence, self._kept, self.suggestions.texts)
+        return Resting(self.path, self.model, self.fence, self._kept, self.suggestions.texts, self.saved)
 
     @property
     def revision(self) -> int:
@@ -198,7 +203,10 @@ class Session:
         """Make the plan the newest revision. It was made from the current one."""
         record = plan.record
         for splice in record.splices:
-            self._kept = min(self._kept, kept_left(splice))
+            kept = kept_left(splice)
+            self._kept = min(self._kept, kept)
+            if kept < self.saved:
+                self.saved = 0
         self._text = plan.text
         self.fence = Fence(self.fence.incarnation, record.revision)
         self._known.add(record.known)
@@ -220,6 +228,10 @@ class Session:
         """The engine has taken `movement`."""
         self._told = b"" if self._text.left.isascii() else movement.text
         self._kept = self._text.cursor
+
+    def knows(self, characters: int) -> None:
+        """The engine stands where so many code points left of the cursor have been told, by whatever way."""
+        self._kept = characters
 
     def stand_beside(self, other: Session, path: PathId) -> None:
         """Go on from `path`, which was forked from that of `other`: the engine knows what both texts begin with."""

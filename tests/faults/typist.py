@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,21 +40,21 @@ class Manner:
 
 
 class Progress:
-    """How many edits were acknowledged, of however many typists: a fault comes in the middle of others."""
+    """How many requests were answered how, of however many typists: a fault comes in the middle of others."""
 
     def __init__(self) -> None:
-        self.acknowledged = 0
-        self._awaited = -1
+        self._had: Counter[Outcome] = Counter()
+        self._awaited: tuple[Outcome, int] = ("ok", 0)
         self._reached = asyncio.Event()
 
-    def one(self) -> None:
-        self.acknowledged += 1
-        if self.acknowledged == self._awaited:
+    def one(self, outcome: Outcome) -> None:
+        self._had[outcome] += 1
+        if (outcome, self._had[outcome]) == self._awaited:
             self._reached.set()
 
-    async def more(self, many: int) -> None:
-        """Wait until so many more were acknowledged, and not a moment more. For one who waits at a time."""
-        self._awaited = self.acknowledged + many
+    async def more(self, many: int, outcome: Outcome = "ok") -> None:
+        """Wait until there were so many more, and not a moment more. For one who waits at a time."""
+        self._awaited = outcome, self._had[outcome] + many
         self._reached.clear()
         async with asyncio.timeout(PATIENCE_S):
             await self._reached.wait()
@@ -104,9 +105,9 @@ class Typist:
     async def _type(self, revision: int) -> None:
         operation = self._operation or self._history.begin(revision)
         outcome = await self._ask(operation)
+        self._progress.one(outcome)
         if outcome == "ok":
             self._operation, self._revision = None, operation.base + 1
-            self._progress.one()
             return
         self._asked += 1
         given_up = outcome == "failed" or self._chosen.random() < self._manner.gives_up
@@ -134,17 +135,21 @@ class Typist:
         return self._replicas[(self._asked + further) % len(self._replicas)]
 
 
-async def ask(replica: Replica, history: History, operation: Operation, waits_s: float) -> Outcome:
-    """Send the edit once, and write down what became of it."""
-    request = pb.EditRequest(
+def edit_of(history: History, operation: Operation) -> pb.EditRequest:
+    """The request of an operation, the same however often it is asked for."""
+    return pb.EditRequest(
         session_id=history.session,
         revision=operation.base,
         edit_id=history.edit_id(operation),
         edits=[pb.EditOperation(insert=typed(operation.number))],
     )
+
+
+async def ask(replica: Replica, history: History, operation: Operation, waits_s: float) -> Outcome:
+    """Send the edit once, and write down what became of it."""
     history.invoked(operation)
     try:
-        answer = await replica.stub.Edit(request, timeout=waits_s)
+        answer = await replica.stub.Edit(edit_of(history, operation), timeout=waits_s)
     except grpc.aio.AioRpcError as error:
         history.answered(operation, _outcome_of(error))
     else:

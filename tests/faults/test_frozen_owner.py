@@ -1,0 +1,124 @@
+"""SIGSTOP of the replica that owns a session, another one takes over, SIGCONT: whoever wakes up cannot write any more.
+
+No lease and no clock tells who owns a session, so nothing has to run out before another replica may go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+from tests.contract.valkey_server import ValkeyServer
+from tests.faults.conftest import Counting
+from tests.faults.history import History, Operation
+from tests.faults.replicas import PATIENCE_S, Replica, Replicas, create, look_at_all, suggests_as_a_fresh_one
+from tests.faults.typist import Manner, Progress, Typist, ask, edit_of
+
+_PIPELINED = 5
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path, "--appendonly", "yes").start()
+    yield server
+    server.kill()
+
+
+async def test_what_a_frozen_owner_was_sent_is_made_once_or_refused_when_it_wakes(
+    valkey: ValkeyServer, checked: Counting
+) -> None:
+    """Edits are pipelined into streams to it. Half of them are asked for again elsewhere, the others are overtaken."""
+    histories = [History(f"s{index}") for index in range(8)]
+    async with Replicas(2, f"store={valkey.url()}") as replicas, asyncio.timeout(PATIENCE_S):
+        owner, other = replicas.running
+        streams = [await _opened(owner, history) for history in histories]
+        owner.freeze()
+        sent = [await _pipelined(stream, history) for stream, history in zip(streams, histories, strict=True)]
+        for asked_again, (history, operations) in enumerate(zip(histories, sent, strict=True)):
+            again = operations if asked_again % 2 else [history.begin(2 + index) for index in range(_PIPELINED + 1)]
+            assert [await ask(other, history, one, PATIENCE_S) for one in again] == ["ok"] * len(again)
+        await look_at_all([other], histories)
+        owner.wake()
+        for number, (stream, history, operations) in enumerate(zip(streams, histories, sent, strict=True)):
+            outcomes = [await _answered(stream, history, operation) for operation in operations]
+            assert outcomes == ["ok" if number % 2 else "failed"] * _PIPELINED, history
+            stream.cancel()
+        await look_at_all(replicas.running, histories)
+        for history in histories:
+            await suggests_as_a_fresh_one(owner, history)
+    checked("SIGSTOP of an owner with edits on their way", 1, histories)
+
+
+async def _opened(owner: Replica, history: History) -> Any:
+    """A stream to the owner, which has typed one edit over it."""
+    await create(owner, history)
+    stream = owner.stub.Type()
+    operation = history.begin(1)
+    await _send(stream, history, operation)
+    assert await _answered(stream, history, operation) == "ok"
+    return stream
+
+
+async def _pipelined(stream: Any, history: History) -> Sequence[Operation]:
+    operations = [history.begin(2 + index) for index in range(_PIPELINED)]
+    for operation in operations:
+        await _send(stream, history, operation)
+    return operations
+
+
+async def _send(stream: Any, history: History, operation: Operation) -> None:
+    edit = edit_of(history, operation)
+    history.invoked(operation)
+    await stream.write(
+        pb.TypeRequest(session_id=edit.session_id, revision=edit.revision, edit_id=edit.edit_id, edits=edit.edits)
+    )
+
+
+async def _answered(stream: Any, history: History, operation: Operation) -> str:
+    answer = await stream.read()
+    if answer.WhichOneof("event") == "rejected":
+        assert answer.rejected.edit_id == history.edit_id(operation)
+        history.answered(operation, "failed")
+    else:
+        assert answer.acknowledged.edit_id == history.edit_id(operation)
+        history.answered(operation, "ok", answer.acknowledged.session.revision)
+    return operation.outcomes[-1]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("freezes", "sessions"), [(2, 3), pytest.param(40, 16, marks=pytest.mark.faults)])
+async def test_whoever_is_frozen_in_the_middle_of_typing_others_go_on_and_it_serves_again_when_it_wakes(
+    valkey: ValkeyServer, checked: Counting, freezes: int, sessions: int
+) -> None:
+    chosen, over, progress = random.Random(11), list[bool](), Progress()
+    histories = [History(f"s{index}") for index in range(sessions)]
+    async with Replicas(3, f"store={valkey.url()}") as replicas:
+        await asyncio.gather(*(create(replicas.running[0], history) for history in histories))
+        manner = Manner(gives_up=0.2, waits_s=0.5)
+        typists = [
+            Typist(history, replicas.running, progress, seed=seed, manner=manner)
+            for history in histories
+            for seed in range(2)
+        ]
+        async with asyncio.TaskGroup() as typing:
+            for typist in typists:
+                typing.create_task(typist.type_until(lambda: bool(over)))
+            for _ in range(freezes):
+                await progress.more(chosen.randint(len(typists), 5 * len(typists)))
+                frozen = chosen.choice(replicas.running)
+                frozen.freeze()
+                await progress.more(chosen.randint(1, sessions), "unknown")  # given up who asked it
+                await progress.more(chosen.randint(1, 3) * len(typists))
+                frozen.wake()
+            over.append(True)
+        await asyncio.gather(*(typist.finish() for typist in typists))
+        await look_at_all(replicas.running, histories)
+        for number, history in enumerate(histories):
+            await suggests_as_a_fresh_one(replicas.running[number % 3], history)
+    assert checked("SIGSTOP and SIGCONT of any of three replicas", freezes, histories).unknown > 0

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from service.model.checked import Between, Checked, Matching, NotEmpty
 
@@ -78,6 +78,31 @@ class Graph(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signal(Checked):
+    """What can be watched of a layer: `output` is float32 [time, rows, width]; letter: i, f, o, g, c, h, r, z or n."""
+
+    output: str
+    layer: Annotated[int, Between(0)]
+    letter: Annotated[str, Matching("[a-z]", most=1)]
+    width: Annotated[int, Between(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection(Checked):
+    """An ONNX file that tells every signal of every layer after each token; it is for watching and is never served.
+
+    tokens: int64 [time, rows], time-major.  states: those of the graph that is served, under the same names.
+    """
+
+    file: Annotated[str, Matching(_NAME)]
+    sha256: Annotated[str, Matching("[0-9a-f]{64}")]
+    bytes: Annotated[int, Between(1)]
+    tokens: str = "tokens"
+    states: tuple[StateTensor, ...]
+    signals: Annotated[tuple[Signal, ...], NotEmpty()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusSummary(Checked):
     """What one corpus gave to the training."""
 
@@ -118,6 +143,7 @@ class Manifest(Checked):
     separator_token: Annotated[int, Between(0, 255)] = 0xFF
     top_k: Annotated[int, Between(1, 256)]
     graphs: Annotated[dict[Precision, Graph], NotEmpty()]
+    inspect: Inspection | None = None
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
     training: Training | None = None
 
@@ -127,6 +153,22 @@ class Manifest(Checked):
         for precision, graph in sorted(self.graphs.items()):
             total.update(f"{precision}:{graph.sha256}\n".encode())
         return total.hexdigest()
+
+
+class GraphFile(Protocol):
+    """An entry that names a file of the folder."""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+
+    @property
+    def sha256(self) -> str:
+        """Its digest, in hexadecimal."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -157,7 +199,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     partial.replace(folder / MANIFEST_FILE)
 
 
-def read_graph(folder: Path, graph: Graph) -> bytes:
+def read_graph(folder: Path, graph: GraphFile) -> bytes:
     """The graph's bytes, after its size and sha256 have been checked. Raises ModelFolderError."""
     path = folder / graph.file
     try:

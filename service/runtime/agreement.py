@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnxruntime as ort
 
 from service.model.manifest import Following, Graph, Manifest, ModelFolderError, StateTensor
@@ -35,7 +37,21 @@ def check_tensors(graph: Graph, manifest: Manifest, session: ort.InferenceSessio
     if graph.follow is not None:
         optional = {tensor.name: tensor for tensor in session.get_overridable_initializers()}
         _compare(graph.file, "optional input", optional, {graph.follow.flag: ("bool", 1)})
-    _check_pairs(graph)
+    check_pairs(graph.states)
+
+
+def compare_tensors(
+    file: str,
+    session: ort.InferenceSession,
+    inputs: Mapping[str, tuple[str, int | None]],
+    outputs: Mapping[str, tuple[str, int | None]],
+) -> None:
+    """Every tensor that is expected, dtype and last dimension by its name, is in the graph, which wants no other."""
+    found = {tensor.name: tensor for tensor in session.get_inputs()}
+    _compare(file, "input", found, inputs)
+    if extra := sorted(set(found) - set(inputs)):
+        raise ModelFolderError(f"{file} wants inputs that manifest.json does not name: {', '.join(extra)}")
+    _compare(file, "output", {tensor.name: tensor for tensor in session.get_outputs()}, outputs)
 
 
 def _check_following(graph: Graph, following: Following) -> None:
@@ -46,13 +62,14 @@ def _check_following(graph: Graph, following: Following) -> None:
         )
 
 
-def _check_pairs(graph: Graph) -> None:
+def check_pairs(states: Sequence[StateTensor]) -> None:
+    """No tensor is paired twice, and each can start as it says."""
     for attribute in ("input", "output"):
-        names = [getattr(s, attribute) for s in graph.states]
+        names = [getattr(s, attribute) for s in states]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ModelFolderError(f"manifest.json: states: the {attribute} {twice[0]!r} is paired twice")
-    for state in graph.states:
+    for state in states:
         _check_initial(state)
 
 
@@ -61,7 +78,9 @@ def _check_initial(state: StateTensor) -> None:
         raise ModelFolderError(f"manifest.json: states: {state.input!r} is uint8 and cannot start as {state.initial}")
 
 
-def _compare(file: str, kind: str, found: dict[str, ort.NodeArg], expected: dict[str, tuple[str, int | None]]) -> None:
+def _compare(
+    file: str, kind: str, found: dict[str, ort.NodeArg], expected: Mapping[str, tuple[str, int | None]]
+) -> None:
     for name, (dtype, width) in expected.items():
         tensor = found.get(name)
         if tensor is None:

@@ -135,6 +135,10 @@ class OnnxStepModel:
             )
         return outputs
 
+    def release(self) -> None:
+        """Give onnxruntime's sessions back, with their weights. Nothing can be run after it; twice is fine."""
+        vars(self).pop("_sessions", None)
+
     def initial_states(self, rows: int) -> list[NDArray[np.generic]]:
         """The states before the start token, one array [rows, width] per recurrent tensor."""
         return [np.full((rows, s.width), s.initial, s.dtype) for s in self.shapes]
@@ -159,19 +163,20 @@ def load_model(
     threads: int = 1,
     *,
     allow_batch_dependent: bool = False,
+    vocabulary: Literal["bytes", "words"] = "bytes",
 ) -> OnnxStepModel:
     """Load one graph of a model folder: int8 if it is there and nothing else was asked for, else fp32.
 
     Digests are checked before the file is parsed, its weights and operators before onnxruntime sees it, its tensors
     against the manifest after, and the same-bits promise by a probe. Raises ModelFolderError that says what does not
     match. With `allow_batch_dependent`, a graph whose rows depend on each other is loaded all the same, and its
-    `batch_dependence` says how.
+    `batch_dependence` says how. vocabulary: what its tokens are to be; a session is a text of bytes.
     """
     manifest = read_manifest(folder)
-    if manifest.vocabulary != "bytes":
+    if manifest.vocabulary != vocabulary:
         raise ModelFolderError(
             f"{folder} reads {manifest.vocabulary}, but a session is a text of bytes; train a byte-level model and "
-            "serve that"
+            "serve that, or ask this one over /v2 from `carousel serve`"
         )
     if precision == "auto":
         precision = "int8" if "int8" in manifest.graphs else "fp32"
@@ -199,15 +204,16 @@ def open_sessions(path: Path, graph: Graph, data: bytes, threads: int) -> Sessio
     One session that chose by its input would take 4 us more for a step of one row, which takes 70.
     """
     if graph.single_step is None:
-        return Sessions(_open_session(path, data, threads), None)
+        return Sessions(open_session(path, data, threads), None)
     try:
         several, single = settled(data, graph.single_step)
     except NotOnnx as error:
         raise ModelFolderError(f"manifest.json says how {path} reads single steps, but {error}") from error
-    return Sessions(_open_session(path, several, threads), _open_session(path, single, threads))
+    return Sessions(open_session(path, several, threads), open_session(path, single, threads))
 
 
-def _open_session(path: Path, data: bytes, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, data: bytes, threads: int) -> ort.InferenceSession:
+    """A session for a file's bytes, which were checked; `path` is for messages. Raises ModelFolderError."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

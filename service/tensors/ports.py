@@ -1,0 +1,66 @@
+"""What a model of tensors is: what it reads, and something that reads a chunk of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.ports import States
+from service.engine.requests import ModelIdentity
+from service.model.words import Words
+
+Inputs = NDArray[np.int64] | NDArray[np.float32]
+"""A chunk, time-major: tokens int64 [time, rows], or values float32 [time, rows, width]."""
+
+
+class Reader(Protocol):
+    """A recurrent network. A row's result is bit-identical in any batch and any chunking."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What answers depend on beside the inputs."""
+
+    def initial_states(self, rows: int) -> States:
+        """Before the first step, one array [rows, width] per recurrent tensor."""
+
+    def read_chunk(self, inputs: Inputs, states: States) -> tuple[NDArray[np.float32], States]:
+        """What is said after each step, float32 [time, rows, outputs], and the states after the last; none is mutated.
+
+        Outputs: of numbers, what is expected of the next step; of words, the log-probability of each to come next.
+        Raises ModelError if the runtime refuses the chunk, or what it gives is not finite. One thread at a time.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a model of numbers reads. width: numbers of a step.  names: what each is, or none.  step: what a step is."""
+
+    width: int
+    names: Sequence[str] = ()
+    step: str = "step"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorModel:
+    """A model that is served over tensors alone."""
+
+    reader: Reader
+    reads: Numbers | Words
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Its reader's."""
+        return self.reader.identity
+
+    @property
+    def way_out(self) -> str:
+        """What a caller is told who wants text of it."""
+        what = "numbers" if isinstance(self.reads, Numbers) else "whole words of its own vocabulary"
+        name = self.identity.name
+        return (
+            f"{name!r} reads {what}, not the bytes of a text: ask it over /v2/models/{name}/infer, tensors in and out"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.machine import Circumstances, arguments_of_this_process, circums
 from benchmarks.percentiles import percentile
 from benchmarks.pictures import Series, draw_distribution
 from benchmarks.replay.crowds import CrowdPlan, Crowds, compare_crowds
-from benchmarks.replay.figures import crowd_details, crowd_figures, crowd_series
+from benchmarks.replay.figures import SUFFIXES, crowd_details, crowd_figures, crowd_series
 from benchmarks.replay.run import Replayed, replay_text
 from benchmarks.replay.typist import Key
 from benchmarks.report import RESULTS, BenchmarkError, Figure, Report, conclude
@@ -51,7 +52,10 @@ def replay(
     typists: Annotated[int, typer.Option(min=0, max=64, help="The crowd on a server of our own; 0 is none.")] = 64,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of a turn of the crowd.")] = 5.0,
     repetitions: Annotated[int, typer.Option(min=1, help="Turns of the crowd on each server.")] = 5,
-    precision: Annotated[Precision, typer.Option(help="The graph that both servers run for the crowd.")] = "int8",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="The graph that both servers run for the crowd; int8 and fp32 if none."),
+    ] = None,
     triton: Annotated[bool, typer.Option(help="The same crowd on Triton, if `make triton-env` was run.")] = True,
     profile: Annotated[
         Path | None, typer.Option(help="Where py-spy records the server in one more turn, not counted: .svg or .txt.")
@@ -76,10 +80,13 @@ def replay(
         series = [Series("one typist", [latency_s * 1e3 for latency_s in replayed.latencies_s])]
         if server is None and typists > 0:
             folder = model or shipped_model()
-            plan = CrowdPlan(typists, seconds, _WARM_UP_S, repetitions, max_bytes, folder, precision)
-            crowds = compare_crowds(plan, _environment() if triton else None, profile)
+            plan = CrowdPlan(typists, seconds, _WARM_UP_S, repetitions, max_bytes, folder)
+            other = _environment() if triton else None
+            crowds: dict[Precision, Crowds] = {}
+            for one in (precision,) if precision is not None else tuple(SUFFIXES):
+                crowds[one] = compare_crowds(plan, one, other, profile if not crowds else None)
+                series += crowd_series(crowds[one], one)
             report = with_crowds(report, crowds, plan)
-            series += crowd_series(crowds)
     except (BenchmarkError, CarouselError, WorkerError) as error:
         _fail(str(error))
     caption = f"{where.command} · {where.cpu}, {where.cores} cores"
@@ -90,20 +97,20 @@ def replay(
     conclude(report, as_json=json, folder=out if save else None, draw=draw)
 
 
-def with_crowds(report: Report, crowds: Crowds, plan: CrowdPlan) -> Report:
-    """The report of one typist and of the crowd, whose figures come first: they have the bars."""
+def with_crowds(report: Report, crowds: Mapping[Precision, Crowds], plan: CrowdPlan) -> Report:
+    """The report of one typist and of the crowd on each graph, whose figures come first: they have the bars."""
     settings = {
         "typists": plan.typists,
         "seconds": plan.seconds,
         "repetitions": plan.repetitions,
-        "precision": plan.precision,
     }
+    figures = [figure for one, found in crowds.items() for figure in crowd_figures(found, one, plan.typists)]
     return replace(
         report,
         title=f"{report.title}; then {plan.typists} at once",
-        figures=(*crowd_figures(crowds, plan), *report.figures),
+        figures=(*figures, *report.figures),
         settings={**report.settings, "crowd": settings},
-        details={**report.details, "crowd": crowd_details(crowds)},
+        details={"crowd": {one: crowd_details(found) for one, found in crowds.items()}},
     )
 
 
@@ -160,8 +167,7 @@ def _report(
         "texts": {name: len(text.encode()) for name, text in texts.items()},
     }
     title = f"replay: one typist, {len(texts)} held-out file{'s' if len(texts) > 1 else ''}"
-    details = {"latencies_ms": [round(value, 3) for value in latencies_ms]}
-    return Report("replay", title, figures, where, settings, details)
+    return Report("replay", title, figures, where, settings)
 
 
 def read_text(path: Path, limit_bytes: int | None) -> str:

@@ -35,7 +35,7 @@ _TRITON_DELAY_US = 5_000
 
 @dataclass(frozen=True, slots=True)
 class CrowdPlan:
-    """Who types, for how long, and on which graph."""
+    """Who types, for how long, and on which model."""
 
     typists: int
     seconds: float
@@ -43,7 +43,6 @@ class CrowdPlan:
     repetitions: int
     max_bytes: int
     folder: Path
-    precision: Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +106,19 @@ class _Crowd:
         )
 
 
-def compare_crowds(plan: CrowdPlan, environment: Path | None, profile: Path | None = None) -> Crowds:
-    """Type on both by turns, or on Carousel alone if `environment`, Triton's, is None.
+def compare_crowds(
+    plan: CrowdPlan, precision: Precision, environment: Path | None, profile: Path | None = None
+) -> Crowds:
+    """Type on both by turns with that graph, or on Carousel alone if `environment`, Triton's, is None.
 
     With `profile`, py-spy records Carousel's server in one more turn, which is not counted. Raises BenchmarkError, also
     if a suggestion is not the same on both servers, and WorkerError.
     """
     texts = texts_of(plan.typists)
     carousel, triton = [], []
-    with _on_carousel(plan) as ours:
+    with _on_carousel(plan, precision) as ours:
         ours.open(texts)
-        with nullcontext() if environment is None else _on_triton(plan, environment) as other:
+        with nullcontext() if environment is None else _on_triton(plan, precision, environment) as other:
             streamed = other is not None and _faster_streamed(other, texts)
             if other is not None:
                 other.open(texts, streamed=streamed, first_sequence=_FIRST_SEQUENCE)
@@ -160,8 +161,8 @@ def count_same(ours: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -
 
 
 @contextmanager
-def _on_carousel(plan: CrowdPlan) -> Iterator[_Crowd]:
-    flags = ("--store", "memory:", "--precision", plan.precision)
+def _on_carousel(plan: CrowdPlan, precision: Precision) -> Iterator[_Crowd]:
+    flags = ("--store", "memory:", "--precision", precision)
     with own_server(plan.folder, flags) as measured:
         arguments = (measured.target, str(_CONNECTIONS), str(plan.max_bytes))
         with Worker("benchmarks.replay.carousel_typists", *arguments) as worker:
@@ -169,8 +170,8 @@ def _on_carousel(plan: CrowdPlan) -> Iterator[_Crowd]:
 
 
 @contextmanager
-def _on_triton(plan: CrowdPlan, environment: Path) -> Iterator[_Crowd]:
-    model = TritonModel(plan.folder, plan.precision, plan.typists, plan.max_bytes, _TRITON_DELAY_US)
+def _on_triton(plan: CrowdPlan, precision: Precision, environment: Path) -> Iterator[_Crowd]:
+    model = TritonModel(plan.folder, precision, plan.typists, plan.max_bytes, _TRITON_DELAY_US)
     python = interpreter(environment)
     if python is None:
         raise BenchmarkError(f"there is no Triton in {environment}; make it with: make triton-env")

@@ -1,0 +1,206 @@
+"""Sequences of models of tensors: their states between requests, and the logs from which those can be made again.
+
+A state is a cache of its log. It is kept in this process's memory under a budget, the least recently used go first, and
+what is not there, after a restart or at another replica, is read again from the log in one chunk: to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.ports import States
+from service.errors import Fenced, InvalidArgument, Unavailable
+from service.sessions.number_logs import Logged, NumberLogs
+from service.sessions.records import SessionKey
+from service.tensors.ports import Inputs, Numbers, TensorModel
+from service.tensors.running import Runner
+
+T = TypeVar("T")
+
+_ENTRY_BYTES = 512  # of Python's own, beside the arrays
+_TRIES = 4  # against writers at other replicas
+_RETRY_AFTER_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """After some steps: the states, and what was said last, float32 [rows, outputs]; None of a model of numbers that
+    has read none.
+    """
+
+    states: States
+    said: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """What came of some inputs. before: what had been said before the first of them.  said: float32 [time, rows,
+    outputs], after each.  after: where the rows stand then.
+    """
+
+    before: NDArray[np.float32] | None
+    said: NDArray[np.float32]
+    after: Place
+
+    @property
+    def last(self) -> NDArray[np.float32] | None:
+        """What is said at the end."""
+        return self.after.said
+
+
+class Sequences:
+    """The sequences of every model; requests of one sequence must come one after the other.
+
+    budget_bytes: of states in memory. After an error nothing was appended, and the same request may be sent again;
+    after Unavailable only the log can tell.
+    """
+
+    def __init__(self, logs: NumberLogs, runner: Runner, *, budget_bytes: int) -> None:
+        self._logs, self._runner, self._budget_bytes = logs, runner, budget_bytes
+        self._kept: OrderedDict[SessionKey, tuple[Logged, Place]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """How much memory the states take."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        """How many sequences have their state in memory."""
+        return len(self._kept)
+
+    async def read(self, model: TensorModel, inputs: Inputs) -> Read:
+        """Of rows that are kept nowhere."""
+        start = await self._start(model, inputs.shape[1])
+        return await self._go_on(model, start, inputs)
+
+    async def begin(self, model: TensorModel, key: SessionKey, inputs: Inputs) -> Read:
+        """Of one row, in the place of what the sequence held until now. Raises as the logs and the runner do."""
+        read = await self.read(model, inputs)
+        self._forget_state(key)
+        logged = await self._logs.begin(key, model.identity.name, written(inputs))
+        self._keep(key, logged, read.after)
+        return read
+
+    async def append(
+        self,
+        model: TensorModel,
+        key: SessionKey,
+        inputs: Inputs,
+        *,
+        last: bool,
+        further: Callable[[Read], Awaitable[T]],
+    ) -> T | None:
+        """Of what the sequence holds and one row more; None if there is no such sequence.
+
+        last: it is forgotten then.  further: what is made of it, before anything is appended.
+        """
+        for _ in range(_TRIES):
+            found = await self._find(model, key)
+            if found is None:
+                return None
+            logged, place = found
+            read = await self._go_on(model, place, inputs)
+            answer = await further(read)
+            if last:
+                await self.forget(key)
+                return answer
+            try:
+                if inputs.size:
+                    logged = await self._logs.append(key, logged, written(inputs))
+            except Fenced:  # another replica has written, or the sequence was swept
+                self._forget_state(key)
+                continue
+            except BaseException:  # what is stored is not known then
+                self._forget_state(key)
+                raise
+            self._keep(key, logged, read.after)
+            return answer
+        raise Unavailable(f"others write to {key.id!r} at the same time: try again", _RETRY_AFTER_S)
+
+    async def forget(self, key: SessionKey) -> None:
+        """Give the sequence up; nothing happens if there is none."""
+        self._forget_state(key)
+        await self._logs.forget(key)
+
+    async def _find(self, model: TensorModel, key: SessionKey) -> tuple[Logged, Place] | None:
+        """Where the sequence stands: what is kept, if nobody else can have written since, or read again."""
+        kept = self._kept.get(key)
+        if kept is not None and not self._logs.shared:
+            return kept
+        found = await self._logs.find(key)
+        if found is None:
+            self._forget_state(key)
+            return None
+        logged, log = found
+        if kept is not None and kept[0] == logged:
+            return kept
+        self._forget_state(key)
+        start = await self._start(model, 1)
+        read = await self._go_on(model, start, read_back(model, log))
+        self._keep(key, logged, read.after)
+        return logged, read.after
+
+    async def _start(self, model: TensorModel, rows: int) -> Place:
+        """Before the first input; a model of words has read the token that begins a text."""
+        states = model.reader.initial_states(rows)
+        if isinstance(model.reads, Numbers):
+            return Place(states, None)
+        begins = np.full((1, rows), model.reads.start_token, np.int64)
+        said, states = await self._runner.read(model.reader, begins, states)
+        return Place(states, said[-1])
+
+    async def _go_on(self, model: TensorModel, place: Place, inputs: Inputs) -> Read:
+        if not len(inputs):
+            outputs = 0 if place.said is None else place.said.shape[1]
+            return Read(place.said, np.empty((0, inputs.shape[1], outputs), np.float32), place)
+        said, states = await self._runner.read(model.reader, inputs, place.states)
+        return Read(place.said, said, Place(states, said[-1]))
+
+    def _keep(self, key: SessionKey, logged: Logged, place: Place) -> None:
+        self._forget_state(key)
+        self._kept[key] = (logged, place)
+        self._bytes += _size(place)
+        while self._bytes > self._budget_bytes and self._kept:
+            self._forget_state(next(iter(self._kept)))
+
+    def _forget_state(self, key: SessionKey) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= _size(kept[1])
+
+
+def written(inputs: Inputs) -> str:
+    """The inputs of one row as its log has them. inputs: [time, 1, ...]."""
+    return " ".join(str(number) for number in inputs.reshape(-1))
+
+
+def read_back(model: TensorModel, log: str) -> Inputs:
+    """What `written` wrote. Raises InvalidArgument if the model can have read no such thing: somebody wrote it."""
+    try:
+        if isinstance(model.reads, Numbers):
+            return np.array(log.split(), np.float32).reshape(-1, 1, model.reads.width)
+        tokens = np.array(log.split(), np.int64).reshape(-1, 1)
+    except ValueError as error:
+        raise _not_its_log(error) from error
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < model.reads.size:
+        raise _not_its_log("a token is out of range")
+    return tokens
+
+
+def _not_its_log(why: object) -> InvalidArgument:
+    return InvalidArgument(
+        "parameters.sequence_id",
+        f"what is stored of this sequence is not of this model ({why}): begin it anew with sequence_start",
+    )
+
+
+def _size(place: Place) -> int:
+    arrays = [*place.states, *([] if place.said is None else [place.said])]
+    return _ENTRY_BYTES + sum(array.nbytes for array in arrays)

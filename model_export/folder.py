@@ -17,6 +17,7 @@ from service.model.manifest import (
     MANIFEST_FILE,
     Following,
     Graph,
+    Inspection,
     Manifest,
     Precision,
     StateTensor,
@@ -25,6 +26,7 @@ from service.model.manifest import (
 )
 
 GRAPH_FILES: Mapping[Precision, str] = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+INSPECTION_FILE = "inspect.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +78,31 @@ def model_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:64] or "model"
 
 
-def write_folder(folder: Path, manifest: Manifest, graphs: Mapping[Precision, BuiltGraph]) -> None:
+def write_folder(
+    folder: Path, manifest: Manifest, graphs: Mapping[Precision, BuiltGraph], inspection: bytes | None = None
+) -> None:
     """Write graphs and manifest beside the folder, check what was written, then move them in, the manifest last.
 
     A reader finds the old model, or for a moment none that passes its digests, or the new one; never half of one that
     passes. Files of the folder that the manifest does not name (a training run) stay.
+    inspection: the file that `manifest.inspect` names, if it names one.
     """
+    files = {graph.entry.file: graph.model for graph in graphs.values()}
+    entries: list[Graph | Inspection] = list(manifest.graphs.values())
+    if manifest.inspect is not None and inspection is not None:
+        files[manifest.inspect.file] = inspection
+        entries.append(manifest.inspect)
     with _staging(folder) as staging:
-        for graph in graphs.values():
-            (staging / graph.entry.file).write_bytes(graph.model)
+        for name, data in files.items():
+            (staging / name).write_bytes(data)
         write_manifest(staging, manifest)
-        for entry in manifest.graphs.values():
+        for entry in entries:
             read_graph(staging, entry)
         folder.mkdir(parents=True, exist_ok=True)
-        for graph in graphs.values():
-            (staging / graph.entry.file).replace(folder / graph.entry.file)
+        for name in files:
+            (staging / name).replace(folder / name)
         (staging / MANIFEST_FILE).replace(folder / MANIFEST_FILE)
-        for stale in set(GRAPH_FILES.values()) - {entry.file for entry in manifest.graphs.values()}:
+        for stale in {*GRAPH_FILES.values(), INSPECTION_FILE} - {entry.file for entry in entries}:
             (folder / stale).unlink(missing_ok=True)
 
 

@@ -18,17 +18,18 @@ from torch import nn
 
 from model_export import folder as folders
 from model_export.errors import ExportError
-from model_export.graph_session import StateArrays
-from model_export.graphs import contract, recurrent
+from model_export.graph_session import StateArrays, open_session
+from model_export.graphs import contract, inspecting, recurrent
 from model_export.isolation import check_steps_equal_chunks
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.symbols import END, Symbols
 from model_export.lab.words import TOKENIZER_FILE, tokenizer
 from model_export.parity import check_against
-from service.model.manifest import Graph, Manifest
+from service.model.manifest import Graph, Inspection, Manifest
 
 WEIGHTS_FILE = "weights.npz"
 _CONFIG = "config"
+_CHECKED = (12, 3)  # tokens, rows
 _NEVER = -100.0  # the score of a byte that is no symbol: e^-100 of a symbol that scores 0
 
 
@@ -89,6 +90,8 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
     size = reference.vocabulary_size
     check_against(reference, size, model, graph)
     check_steps_equal_chunks(model, graph, size)
+    inspection = inspecting.build(tables(network).embedding, layers)
+    _check_inspection(network, inspection)
     config = network.config
     manifest = Manifest(
         name=folders.model_name(name),
@@ -96,6 +99,13 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
         vocabulary_size=size,
         top_k=contract.top_k(size),
         graphs={"fp32": graph},
+        inspect=Inspection(
+            file=folders.INSPECTION_FILE,
+            sha256=hashlib.sha256(inspection).hexdigest(),
+            bytes=len(inspection),
+            states=graph.states,
+            signals=inspecting.signals(layers),
+        ),
         architecture={
             "network": config.cell,
             "layers": config.layers,
@@ -106,14 +116,28 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
             "made_by": made_by,
         },
     )
-    folders.write_folder(folder, manifest, {"fp32": folders.BuiltGraph(model, graph)})
+    folders.write_folder(folder, manifest, {"fp32": folders.BuiltGraph(model, graph)}, inspection)
     _save_weights(network, folder / WEIGHTS_FILE)
     if not network.symbols.are_bytes:
         tokenizer(network.symbols).save(str(folder / TOKENIZER_FILE))
     return manifest
 
 
-def _of_words(symbols: Symbols) -> dict[str, Any]:
+def _check_inspection(network: Network, inspection: bytes) -> None:
+    """Read a few tokens with torch and with inspect.onnx. Raises ExportError that names a signal which differs."""
+    symbols = np.random.default_rng(0).integers(0, network.symbols.size, _CHECKED)
+    tokens = network.symbols.tokens()[symbols] if network.symbols.are_bytes else symbols
+    states = recurrent.states(network.stack.layers)
+    before = {state.input: np.zeros((_CHECKED[1], state.width), state.dtype) for state in states}
+    watched = network.watch(torch.from_numpy(symbols))
+    signals = inspecting.signals(network.stack.layers)
+    found = open_session(inspection).run([one.output for one in signals], {contract.TOKENS: tokens, **before})
+    for signal, values in zip(signals, found, strict=True):
+        wanted = watched.signal(signal.layer, signal.letter).numpy()
+        if not np.allclose(values, wanted, rtol=1e-3, atol=1e-4):
+            raise ExportError(f"inspect.onnx and torch differ in {signal.output}")
+
+
 def save_unserved(network: Network, folder: Path) -> None:
     """Export a network that needs to know what comes next: its graph and its weights, and no manifest.
 
@@ -126,6 +150,7 @@ def save_unserved(network: Network, folder: Path) -> None:
     _save_weights(network, folder / WEIGHTS_FILE)
 
 
+def _of_words(symbols: Symbols) -> dict[str, Any]:
     """What a manifest says of a network of words; nothing of one of bytes, whose tokens are the bytes."""
     if symbols.are_bytes:
         return {}

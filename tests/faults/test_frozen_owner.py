@@ -16,9 +16,10 @@ import pytest
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from tests.contract.valkey_server import ValkeyServer
 from tests.faults.conftest import Counting
+from tests.faults.crowd import crowd
 from tests.faults.history import History, Operation
 from tests.faults.replicas import PATIENCE_S, Replica, Replicas, create, look_at_all, suggests_as_a_fresh_one
-from tests.faults.typist import Manner, Progress, Typist, ask, edit_of
+from tests.faults.typist import Manner, ask, edit_of
 
 _PIPELINED = 5
 
@@ -58,7 +59,7 @@ async def test_what_a_frozen_owner_was_sent_is_made_once_or_refused_when_it_wake
 async def _opened(owner: Replica, history: History) -> Any:
     """A stream to the owner, which has typed one edit over it."""
     await create(owner, history)
-    stream = owner.stub.Type()
+    stream: Any = owner.stub.Type()  # type: ignore[call-arg]  # it is written to; the stubs want an iterator
     operation = history.begin(1)
     await _send(stream, history, operation)
     assert await _answered(stream, history, operation) == "ok"
@@ -96,29 +97,17 @@ async def _answered(stream: Any, history: History, operation: Operation) -> str:
 async def test_whoever_is_frozen_in_the_middle_of_typing_others_go_on_and_it_serves_again_when_it_wakes(
     valkey: ValkeyServer, checked: Counting, freezes: int, sessions: int
 ) -> None:
-    chosen, over, progress = random.Random(11), list[bool](), Progress()
-    histories = [History(f"s{index}") for index in range(sessions)]
-    async with Replicas(3, f"store={valkey.url()}") as replicas:
-        await asyncio.gather(*(create(replicas.running[0], history) for history in histories))
-        manner = Manner(gives_up=0.2, waits_s=0.5)
-        typists = [
-            Typist(history, replicas.running, progress, seed=seed, manner=manner)
-            for history in histories
-            for seed in range(2)
-        ]
-        async with asyncio.TaskGroup() as typing:
-            for typist in typists:
-                typing.create_task(typist.type_until(lambda: bool(over)))
-            for _ in range(freezes):
-                await progress.more(chosen.randint(len(typists), 5 * len(typists)))
-                frozen = chosen.choice(replicas.running)
-                frozen.freeze()
-                await progress.more(chosen.randint(1, sessions), "unknown")  # given up who asked it
-                await progress.more(chosen.randint(1, 3) * len(typists))
-                frozen.wake()
-            over.append(True)
-        await asyncio.gather(*(typist.finish() for typist in typists))
-        await look_at_all(replicas.running, histories)
-        for number, history in enumerate(histories):
-            await suggests_as_a_fresh_one(replicas.running[number % 3], history)
-    assert checked("SIGSTOP and SIGCONT of any of three replicas", freezes, histories).unknown > 0
+    chosen = random.Random(11)
+    manner = Manner(gives_up=0.2, waits_s=0.5)
+    async with (
+        Replicas(3, f"store={valkey.url()}") as replicas,
+        crowd(replicas.running, sessions, manner=manner) as people,
+    ):
+        for _ in range(freezes):
+            await people.type_some(chosen.randint(1, 5))
+            frozen = chosen.choice(replicas.running)
+            frozen.freeze()
+            await people.progress.more(chosen.randint(1, sessions), "unknown")  # given up who asked it
+            await people.type_some(chosen.randint(1, 3))
+            frozen.wake()
+    assert checked("SIGSTOP and SIGCONT of any of three replicas", freezes, people.histories).unknown > 0

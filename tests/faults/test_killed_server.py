@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from service.settings import shipped_model
 from tests.contract.valkey_server import ValkeyServer
 from tests.faults.conftest import Counting
+from tests.faults.crowd import crowd
 from tests.faults.history import History
 from tests.faults.replicas import (
     PATIENCE_S,
@@ -70,32 +70,6 @@ def _manner(number: int) -> Manner:
     return Manner(copies=_COPIES[number % len(_COPIES)], rests_s=0.002)
 
 
-async def replicas_killed(replicas: Replicas, kills: int, histories: Sequence[History]) -> None:
-    """One of several replicas after the other, while the others go on; what one asked there is asked elsewhere."""
-    chosen = random.Random(7)
-    over, progress = list[bool](), Progress()
-    await asyncio.gather(*(create(replicas.running[0], history) for history in histories))
-    typists = [
-        Typist(history, replicas.running, progress, seed=seed, manner=Manner(gives_up=0.2))
-        for history in histories
-        for seed in range(2)
-    ]
-    async with asyncio.TaskGroup() as typing:
-        for typist in typists:
-            typing.create_task(typist.type_until(lambda: bool(over)))
-        for _ in range(kills):
-            await progress.more(chosen.randint(len(typists), 5 * len(typists)))
-            victim = chosen.randrange(len(replicas.running))
-            await replicas.running[victim].kill()
-            await progress.more(len(typists))
-            await replicas.restart(victim)
-        over.append(True)
-    await asyncio.gather(*(typist.finish() for typist in typists))
-    await look_at_all(replicas.running, histories)
-    for number, history in enumerate(histories):
-        await suggests_as_a_fresh_one(replicas.running[number % len(replicas.running)], history)
-
-
 @pytest.mark.timeout(300)
 async def test_every_acknowledged_edit_survives_20_kills(tmp_path: Path, checked: Counting) -> None:
     histories = await killed_again_and_again(tmp_path / "sessions.sqlite", 20, 8, ())
@@ -121,11 +95,39 @@ async def test_of_three_replicas_any_may_be_killed_at_any_time(
     tmp_path: Path, checked: Counting, kills: int, sessions: int
 ) -> None:
     """Two people type into every session: of those who meet one is refused, and types again after the other."""
+    chosen = random.Random(7)
     valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
-    histories = [History(f"s{index}") for index in range(sessions)]
     try:
-        async with Replicas(3, f"store={valkey.url()}") as replicas:
-            await replicas_killed(replicas, kills, histories)
+        async with Replicas(3, f"store={valkey.url()}") as replicas, crowd(replicas.running, sessions) as people:
+            for _ in range(kills):
+                await people.type_some(chosen.randint(1, 5))
+                victim = chosen.randrange(3)
+                await replicas.running[victim].kill()
+                await people.type_some()
+                await replicas.restart(victim)
     finally:
         valkey.kill()
-    assert checked("kill -9, one of three replicas", kills, histories).unknown > 0
+    assert checked("kill -9, one of three replicas", kills, people.histories).unknown > 0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(30, 16, marks=pytest.mark.faults)])
+async def test_a_replica_may_be_killed_when_the_shared_store_has_an_edit_and_nobody_was_told(
+    tmp_path: Path, checked: Counting, kills: int, sessions: int
+) -> None:
+    """Beside one that stays, which is asked again by whoever was not told."""
+    chosen = random.Random(3)
+    valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
+    store = f"store={valkey.url()}"
+    try:
+        async with serving(store) as stays:
+            running = [stays]
+            async with crowd(running, sessions) as people:
+                for _ in range(kills):
+                    async with serving(store, f"die_after={chosen.randint(1, 60)}") as dies:
+                        running.append(dies)
+                        assert await asyncio.wait_for(dies.process.wait(), PATIENCE_S) == -signal.SIGKILL
+                        running.remove(dies)
+    finally:
+        valkey.kill()
+    assert checked("kill -9 between commit and answer, a replica", kills, people.histories).unknown >= kills

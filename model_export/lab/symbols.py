@@ -25,7 +25,10 @@ class UnknownSymbol(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """entries: what each symbol after the end stands for; single ASCII characters for a byte-level network."""
+    """entries: what each symbol after the end stands for: words, or for a byte-level network single characters.
+
+    Each such character is the byte of its number (Latin-1), so a byte of UTF-8 above 0x7F can be a symbol too.
+    """
 
     entries: tuple[str, ...]
 
@@ -38,6 +41,11 @@ class Symbols:
         """A symbol for each letter of the text."""
         return cls(tuple(text))
 
+    @classmethod
+    def of_bytes(cls, present: Iterable[int]) -> Symbols:
+        """A symbol for each of these bytes, none of which may be the end's, in the order of their numbers."""
+        return cls(tuple(chr(byte) for byte in sorted(set(present))))
+
     @property
     def size(self) -> int:
         """How many symbols there are, the end among them."""
@@ -46,7 +54,7 @@ class Symbols:
     @property
     def are_bytes(self) -> bool:
         """Whether each symbol is one byte of a text."""
-        return all(len(entry) == 1 and entry.isascii() for entry in self.entries)
+        return all(len(entry) == 1 and ord(entry) < END_BYTE for entry in self.entries)
 
     def number(self, entry: str) -> int:
         """The symbol that stands for an entry. Raises UnknownSymbol."""
@@ -59,6 +67,19 @@ class Symbols:
     def encode(self, sequence: Iterable[str]) -> NDArray[np.int64]:
         """The symbols of a text's letters, or of words, int64 [length]; the end is not added. Raises UnknownSymbol."""
         return np.array([self.number(entry) for entry in sequence], np.int64)
+
+    def encode_text(self, text: str) -> NDArray[np.int64]:
+        """The symbols of a text's bytes in UTF-8, int64 [bytes]. Raises UnknownSymbol."""
+        number_of = np.full(_BYTES, -1, np.int64)
+        number_of[self.tokens()[1:]] = np.arange(1, self.size)
+        numbers = number_of[np.frombuffer(text.encode(), np.uint8)]
+        if (numbers < 0).any():
+            self.number(chr(text.encode()[int((numbers < 0).argmax())]))  # raises
+        return numbers
+
+    def decode_text(self, numbers: NDArray[np.int64]) -> str:
+        """The text of some symbols, none of them the end; what is no UTF-8 shows as the replacement character."""
+        return bytes(self.tokens()[numbers].astype(np.uint8)).decode("utf-8", errors="replace")
 
     def decode(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """The entries; the end is an empty one."""

@@ -132,8 +132,8 @@ def test_training_documents_that_copy_a_held_out_one_are_removed(tmp_path: Path)
 
 
 def test_a_licence_that_stands_in_every_file_makes_none_of_them_a_copy(tmp_path: Path) -> None:
-    licence = "".join(f"// Paragraph {n} of a licence that nobody reads\n" for n in range(12))
-    write_files(tmp_path, {f"{n}.py": licence + text(3, seed=n) for n in range(60)})
+    licence = b"".join(b"// Paragraph %d of a licence that nobody reads\n" % n for n in range(12))
+    write_files(tmp_path, {f"{n}.py": licence + text(40, seed=n) for n in range(60)})
     corpus = _load(tmp_path)
     assert corpus.statistics[0].skipped == {}
     assert len(corpus.train) + len(corpus.held_out) == 60

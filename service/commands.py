@@ -127,7 +127,7 @@ def _help(about: About) -> str:
         return f"{about.description} {about.made[0].upper()}{about.made[1:]} by default."
     if about.default in (None, (), False):
         return about.description
-    return f"{about.description} {about.default} by default."
+    return f"{about.description} {'On' if about.default is True else about.default} by default."
 
 
 app.command("serve")(_with_settings(serve))

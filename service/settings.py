@@ -127,6 +127,7 @@ class StoreConfig:
 @dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much to log and in which shape; `auto` is readable on a terminal and JSON elsewhere."""
+    snapshots: bool = True
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "json", "console"]
@@ -239,6 +240,9 @@ class Settings:
     )
     grace_s: float = _setting(seconds(0, 3600), "Seconds that calls in flight may take at the end.", 20.0)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
+    snapshots: bool = _setting(
+        switch(), "Keep states beside texts in the store, so that who takes a session over need not replay it.", True
+    )
         one_of("debug", "info", "warning", "error"), "Least level logged.", "info"
     )
     log_format: Literal["auto", "json", "console"] = _setting(
@@ -325,6 +329,7 @@ SETTINGS: Mapping[str, About] = {
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """The settings of this process. `flags` holds only what was given on the command line.
 
+            snapshots=self.snapshots,
     Raises SettingsError: one sentence that names the setting, the value's fault and the accepted form.
     """
     variables = {name: os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") for name in SETTINGS}

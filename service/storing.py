@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import assert_never
 
 from service.errors import Unavailable
@@ -20,6 +21,8 @@ from service.settings import StoreConfig
 _AWAKE_OVER_A_STORE = 2048  # to wake one costs a read there, which is ten times what it costs in memory
 _SWEEP_EVERY_S = 60.0
 _BETWEEN_SWEEPS_S = 0.01  # for everybody else, while there is much to sweep
+_SNAPSHOTS_EVERY_S = 2.0  # who has typed nothing for so long is at rest
+_LAST_SNAPSHOTS_S = 5.0
 
 
 class Opening:
@@ -79,6 +82,29 @@ class Opening:
 def max_awake(config: StoreConfig) -> int:
     """How many sessions are awake: see `sessions.holding`."""
     return Limits().max_awake if config.kind == "memory" else _AWAKE_OVER_A_STORE
+
+
+async def snapshot_for_ever(sessions: Sessions) -> None:
+    """Keep states beside texts where that is due, until it is cancelled."""
+    while True:
+        await asyncio.sleep(_SNAPSHOTS_EVERY_S)
+        await _snapshot(sessions)
+
+
+async def last_snapshots(sessions: Sessions) -> None:
+    """At the end, once nobody types any more: for at most a few seconds, as they are a shortcut only."""
+    try:
+        async with asyncio.timeout(_LAST_SNAPSHOTS_S):
+            await _snapshot(sessions, last=True)
+    except TimeoutError:
+        logging.getLogger("carousel.store").info("not every state was kept: the store takes its time")
+
+
+async def _snapshot(sessions: Sessions, *, last: bool = False) -> None:
+    try:
+        await sessions.write_snapshots(partial(asyncio.sleep, 0), last=last)
+    except Exception:  # a bug: texts are kept without it
+        logging.getLogger("carousel.store").exception("states could not be kept")
 
 
 async def sweep_for_ever(sessions: Sessions) -> None:

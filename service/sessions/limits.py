@@ -31,4 +31,5 @@ class Limits:
     snapshots: bool = True  # whether states are kept beside the texts, where a store keeps these
     snapshot_gain: int = 1024  # characters that a session at rest has to have gained since its last snapshot
     snapshot_every: int = 4096  # characters, of one that is typed in; what a take-over replays at most, or nearly
+    snapshot_before_cursor: int = 32  # bytes; a state further back by as much is worth more than the last one
     retry_after_s: float = 1.0  # told to who is refused because max_sessions are held

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
 
 from service.errors import CarouselError
 from service.sessions.limits import Limits
@@ -16,9 +15,6 @@ from service.sessions.ports import Store, Suggester
 from service.sessions.records import SessionKey, StoredSession, added_bytes, utf8_size
 from service.sessions.session import Session
 from service.sessions.snapshots import read_snapshot, write_snapshot
-
-_BEFORE_THE_CURSOR: Final = 32
-"""Bytes. Who comes back may begin with a backspace, and would replay everything if that led above the state."""
 
 _log = logging.getLogger("carousel.store")
 
@@ -88,13 +84,10 @@ class Snapshots:
         """A snapshot of a state that is held, if that is of more text than the one before; it counts as written."""
         version, movement = self._suggesters[session.model].serving(session.path), session.movement()
         text = movement.text
-        saved_bytes = len(session.text.left[: session.saved].encode())
-        state = version.read_state(
-            session.path,
-            text,
-            least=saved_bytes + self._limits.snapshot_gain - _BEFORE_THE_CURSOR * 2,
-            most=min(movement.kept, len(text) - _BEFORE_THE_CURSOR),
-        )
+        # Who comes back may begin with a backspace, and would replay everything if that led above the state.
+        most = min(movement.kept, len(text) - self._limits.snapshot_before_cursor)
+        least = len(session.text.left[: session.saved].encode()) + self._limits.snapshot_gain // 2
+        state = version.read_state(session.path, text, least=least, most=most)
         if state is None:
             return None
         session.saved = len(text[: state.depth].decode())

@@ -27,8 +27,11 @@ from service.sessions.commands import (
 from service.sessions.edits import PlainEdit
 from service.sessions.limits import Limits
 from tests.unit.sessions.naive import NaiveRefusal, NaiveText
-from tests.unit.sessions.rooms import Room
+from tests.unit.sessions.rooms import Room, now
 from tests.unit.sessions.strategies import edits, edits_with_surrogates, texts, units
+from tests.unit.sessions.test_parking import LastingMemory
+
+LIMITS = Limits(max_awake=1, snapshot_gain=1, snapshot_every=2, snapshot_before_cursor=0)
 
 pytestmark = pytest.mark.timeout(600)  # the thorough profile runs ten times as many stories
 
@@ -47,7 +50,7 @@ class Sent:
 class SessionMachine(RuleBasedStateMachine):
     @initialize(text=texts)
     def create(self, text: str) -> None:
-        self.room = Room(Limits(max_awake=1))
+        self.room = Room(LIMITS, store=LastingMemory())
         self.neighbour = self.room.create("", "neighbour", model="second").id
         self.naive = NaiveText.of(text)
         self.session: SessionId = self.room.create(text, "s").id
@@ -164,10 +167,16 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule()
     def restart_from_the_store(self) -> None:
-        self.room = Room(Limits(max_awake=1), store=self.room.store)
+        self.room = Room(LIMITS, store=self.room.store)
         self.room.get(self.session)
         self.suggestions = ()
         self.engine_knows = False
+
+    @rule(last=st.booleans())
+    def keep_states_beside_the_texts(self, last: bool) -> None:
+        async def pause() -> None: ...
+
+        now(self.room.sessions.write_snapshots(pause, last=last))
 
     @rule()
     def rest_while_the_neighbour_is_asked_for(self) -> None:

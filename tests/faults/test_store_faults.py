@@ -102,13 +102,10 @@ async def test_answers_of_the_store_are_lost(
             async with crowd(running, sessions) as people:
                 for number in range(2 * times):
                     await people.type_some(2)
-                    wire.carries = Carries.REQUESTS_ALONE
-                    wire.lost.clear()
-                    await wire.lost.wait()
+                    wire.lose(Carries.REQUESTS_ALONE)
                     if number % 2:
                         await people.progress.more(1, "unknown")  # who waited for it until it was too slow
-                    wire.cut()
-                    wire.carries = Carries.EVERYTHING
+                    await wire.cut_once_lost()
                 await people.type_some()
     checked("answers of the store lost", 2 * times, people.histories)
 

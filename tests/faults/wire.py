@@ -49,6 +49,17 @@ class Wire:
         """Ends of connections that neither side has closed."""
         return len(self._open)
 
+    def lose(self, carries: Carries) -> None:
+        """From now on, throw bytes away."""
+        self.lost.clear()
+        self.carries = carries
+
+    async def cut_once_lost(self) -> None:
+        """When something was thrown away, break every connection; the next ones are sound."""
+        await self.lost.wait()
+        self.cut()
+        self.carries = Carries.EVERYTHING
+
     def cut(self) -> None:
         """Break every connection, now, without a word."""
         for one in self._open:

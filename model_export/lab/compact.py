@@ -7,8 +7,6 @@ graph: after that it is a constant as any other, and packed as one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import torch
@@ -16,12 +14,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from model_export.graphs.building import serialize
-from model_export.lab.network import Network
+from model_export.lab.network import Network, NetworkConfig
 
 STEPS = 127  # on each side of zero
 _LEAST = 4096  # numbers; less is not worth two nodes
 _KEPT_BITS = np.uint32(0xFFFFFF00)  # of a scale: 16 bits of mantissa, so that a product with 127 is exact
-_SCALE = ".scale"
+_STEPS, _SCALE = ".steps", ".scale"
 
 
 def rounded(network: Network) -> Network:
@@ -64,9 +62,9 @@ def packed(model: bytes) -> bytes:
             continue
         name = constant.name
         whole, scale = steps
-        constants += [numpy_helper.from_array(whole, name + ".steps"), numpy_helper.from_array(scale, name + _SCALE)]
+        constants += [numpy_helper.from_array(whole, name + _STEPS), numpy_helper.from_array(scale, name + _SCALE)]
         nodes += [
-            helper.make_node("Cast", [name + ".steps"], [name + ".whole"], f"Cast:{name}", to=TensorProto.FLOAT),
+            helper.make_node("Cast", [name + _STEPS], [name + ".whole"], f"Cast:{name}", to=TensorProto.FLOAT),
             helper.make_node("Mul", [name + ".whole", name + _SCALE], [name], f"Mul:{name}"),
         ]
     if not nodes:
@@ -76,21 +74,31 @@ def packed(model: bytes) -> bytes:
     return serialize(made, proto.doc_string)
 
 
-def arrays_to_keep(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
-    """Arrays as they go to a file: those made of steps as two, NAME and NAME.scale."""
-    kept: dict[str, NDArray[np.generic]] = {}
-    for name, values in arrays.items():
-        steps = as_steps(values)
-        kept |= {name: values} if steps is None else {name: steps[0], name + _SCALE: steps[1]}
-    return kept
+def is_rounded(network: Network) -> bool:
+    """Whether every larger matrix is made of 255 steps a row, and the cells are those whose weights a graph holds."""
+    large = [one.detach().numpy() for one in network.parameters() if one.ndim == 2 and one.numel() >= _LEAST]
+    return network.config.cell == "lstm" and bool(large) and all(as_steps(one) is not None for one in large)
 
 
-def arrays_kept(saved: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-    """What `arrays_to_keep` was given."""
-    return {
-        name: np.asarray(values, np.float32) * saved[name + _SCALE].astype(np.float32)
-        if name + _SCALE in saved
-        else values.astype(np.float32)
-        for name, values in saved.items()
-        if not name.endswith(_SCALE)
+def state_in_graph(model: bytes, config: NetworkConfig) -> dict[str, torch.Tensor]:
+    """The state of an LSTM over bytes as its graph holds it, whole numbers or not. Raises KeyError if it does not."""
+    arrays = _constants(onnx.load_from_string(model))
+    tokens = config.symbols.tokens()
+    state = {
+        "embedding.weight": arrays["embedding"][tokens],
+        "head.weight": arrays["head_weight"].T[tokens],
+        "head.bias": arrays["head_bias"][tokens],
     }
+    for number in range(config.layers):
+        for name, held in (("W", "W"), ("R", "R"), ("b", "B")):
+            blocks = np.split(arrays[f"layer{number}_{held}"][0][: 4 * config.units], 4)
+            i, o, f, g = blocks  # ONNX's order
+            state[f"stack._layers.{number}.{name}"] = np.concatenate([i, f, g, o])
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in state.items()}
+
+
+def _constants(proto: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
+    arrays = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    whole = [name.removesuffix(_STEPS) for name in arrays if name.endswith(_STEPS)]
+    made = {name: arrays[name + _STEPS].astype(np.float32) * arrays[name + _SCALE] for name in whole}
+    return {**{name: np.asarray(values) for name, values in arrays.items()}, **made}

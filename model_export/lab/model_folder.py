@@ -1,7 +1,7 @@
 """A trained network on disk: a model folder that is served as any other, and its weights for the lab beside it.
 
 `weights.npz` holds the network's shape and its parameters as they were trained; `model.onnx` and `manifest.json` are
-made from it and checked against it. Nothing in the folder is larger than 1 MiB.
+made from it and checked against it. A folder is at most 1 MiB: rounded weights (`compact.py`) are in the graph alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from model_export.errors import ExportError
 from model_export.graph_session import StateArrays, open_session
 from model_export.graphs import contract, inspecting, recurrent
 from model_export.isolation import check_steps_equal_chunks
+from model_export.lab.compact import is_rounded, packed, state_in_graph
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.symbols import END, Symbols
 from model_export.lab.words import TOKENIZER_FILE, tokenizer
@@ -79,7 +80,7 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
     if not network.stack.causal:
         raise ExportError(f"{name}: a network that knows what comes next cannot be served")
     layers = network.stack.layers
-    model = recurrent.build(tables(network), layers)
+    model = packed(recurrent.build(tables(network), layers))
     graph = Graph(
         file=folders.GRAPH_FILES["fp32"],
         sha256=hashlib.sha256(model).hexdigest(),
@@ -90,7 +91,7 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
     size = reference.vocabulary_size
     check_against(reference, size, model, graph)
     check_steps_equal_chunks(model, graph, size)
-    inspection = inspecting.build(tables(network).embedding, layers)
+    inspection = packed(inspecting.build(tables(network).embedding, layers))
     _check_inspection(network, inspection)
     config = network.config
     manifest = Manifest(
@@ -159,7 +160,9 @@ def _of_words(symbols: Symbols) -> dict[str, Any]:
 
 def _save_weights(network: Network, path: Path) -> None:
     config = np.array(json.dumps(network.config.as_document()))
-    arrays: dict[str, Any] = {_CONFIG: config, **{key: _numpy(value) for key, value in network.state_dict().items()}}
+    arrays: dict[str, Any] = {_CONFIG: config}
+    if not is_rounded(network):
+        arrays |= {key: _numpy(value) for key, value in network.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
@@ -173,6 +176,8 @@ def load(folder: Path) -> Network:
         with np.load(path, allow_pickle=False) as saved:
             network = Network(NetworkConfig.from_document(json.loads(str(saved[_CONFIG]))))
             weights = {key: torch.from_numpy(saved[key]) for key in saved.files if key != _CONFIG}
+        if not weights:
+            weights = state_in_graph((folder / folders.GRAPH_FILES["fp32"]).read_bytes(), network.config)
         network.load_state_dict(weights)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise ExportError(f"{path} is not a network of the lab ({error}); train it again with --full") from error

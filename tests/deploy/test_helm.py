@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -41,6 +42,7 @@ OTHER_VALUES = {
     "image": {"repository": "registry.example/carousel", "tag": "2", "pullSecrets": [{"name": "registry"}]},
     "replicas": {"least": 3, "most": 9},
     "store": {"url": "valkey://valkey:6379/0", "passwordSecret": {"name": "valkey", "key": "password"}},
+    "apiKeys": {"existingSecret": "callers", "key": "file-of-keys"},
     "settings": {"max_sessions": "20000", "retention": "30d"},
     "resources": {"limits": {"memory": "2Gi"}},
 }
@@ -78,6 +80,9 @@ def test_its_default_values_fit_its_schema_and_so_do_others() -> None:
         {"settings": {"store": "memory:"}},
         {"store": {"url": "sqlite:/file", "passwordSecret": {"name": "", "key": "password"}}},
         {"store": {"url": "valkey://user:secret@host/0", "passwordSecret": {"name": "", "key": "password"}}},
+        {"apiKeys": {"existingSecret": "Not A Name", "key": "keys"}},
+        {"apiKeys": {"existingSecret": "callers", "key": "no/key"}},
+        {"apiKeys": {"existingSecret": "callers"}},
         {"replicas": {"least": 0, "most": 1}},
         {"resources": {"limits": {"memory": "much"}}},
     ],
@@ -129,6 +134,11 @@ def test_helm_lints_it_and_renders_valid_objects(values: dict[str, Any], tmp_pat
     assert settings.store == values.get("store", VALUES["store"])["url"]
     for name, value in values.get("settings", {}).items():
         assert variables[f"CAROUSEL_{name.upper()}"] == value
+    assert settings.api_keys_file == (Path("/etc/carousel/keys/keys") if values else None)
+    if values:
+        pod = made["Deployment", "carousel"]["spec"]["template"]["spec"]
+        assert {volume["secret"]["secretName"] for volume in pod["volumes"]} == {"valkey", "callers"}
+        assert [mount["name"] for mount in container["volumeMounts"]] == [one["name"] for one in pod["volumes"]]
     if not values:
         assert variables == objects.environment(objects.container("base"))
         assert container["resources"] == objects.container("base")["resources"]

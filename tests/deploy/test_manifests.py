@@ -30,7 +30,7 @@ BUILT_IN = {
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_matches_its_kinds_schema(name: str) -> None:
     found = list(validate.files(objects.kustomization(name)))
-    assert found or name.startswith("overlays/")
+    assert found or name.startswith(("overlays/", "components/api-keys"))  # which change what others have made
     for source, manifest in found:
         validate.validate(manifest, source)
 

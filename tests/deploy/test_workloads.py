@@ -166,8 +166,8 @@ def test_the_file_of_a_single_replica_lies_on_its_volume() -> None:
 def test_the_password_of_the_store_is_a_file_of_a_secret_and_nothing_here_holds_one(name: str) -> None:
     assert "Secret" not in {kind for kind, _ in objects.kinds(name)}
     container = objects.container(name)
-    (mount,) = container["volumeMounts"]
-    (volume,) = objects.pod(name)["volumes"]
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "store-password")
+    (volume,) = (one for one in objects.pod(name)["volumes"] if one["name"] == "store-password")
     file = objects.environment(container)["CAROUSEL_STORE_PASSWORD_FILE"]
     assert mount["readOnly"] is True
     assert file == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"

@@ -15,7 +15,7 @@ from service.transport.http.websocket.messages import TypeEvent
 from tests.integration.test_process import process
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "websocket.md").read_text(encoding="utf-8")
-CLASS, USE = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+CLASS, USE, KEYED = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
 
 # Types a letter at a time into a session whose connection breaks twice, and ends once everything is acknowledged.
 BROKEN = """
@@ -67,6 +67,21 @@ def test_the_example_goes_on_after_its_connection_has_broken_and_loses_nothing()
         _run(CLASS + BROKEN.replace("SERVER", json.dumps(http)).replace("SESSION", json.dumps(session)))
         text = httpx.get(f"{http}/v1/sessions/{session}?include=text").json()["text"]
     assert text == "abcdefghijklmnopqrstuvwxyzabcd"
+
+
+@needs_node
+def test_a_page_with_a_key_is_let_in_and_another_is_not(tmp_path: Path) -> None:
+    key = "c2/lnZ+0LS1hLWtleQ=="
+    (tmp_path / "keys").write_text(f"reader {key}\n", encoding="utf-8")
+    with process("log_format=json", f"api_keys_file={tmp_path / 'keys'}") as server:
+        http = f"http://localhost:{json.loads(server.lines[-1])['http_port']}"
+        made = httpx.post(f"{http}/v1/sessions", json={"id": "demo"}, headers={"authorization": f"Bearer {key}"})
+        assert made.is_success
+        told = "socket.onmessage = (m) => { console.log(socket.protocol, m.data); socket.close(1000); };"
+        told += 'socket.onerror = () => console.log("refused");'
+        source = KEYED.replace("ws://localhost:8000", http.replace("http", "ws")) + told
+        assert re.match(r'carousel\.v1 \{"opened"', _run(source.replace('"KEY"', json.dumps(key))))
+        assert _run(source) == "refused\n"
 
 
 def test_the_page_names_every_event() -> None:

@@ -27,7 +27,7 @@
 {{- toYaml $object -}}
 {{- end -}}
 
-{{- /* Changes a pod: image, settings, store, resources and where it may run. Prints nothing. */ -}}
+{{- /* Changes a pod: image, settings, store, keys, resources and where it may run. Prints nothing. */ -}}
 {{- define "carousel.pod" -}}
 {{- $values := .root.Values -}}
 {{- $pod := .pod -}}
@@ -39,14 +39,24 @@
 {{- range $container.env }}{{ $_ := set $environment .name .value }}{{ end -}}
 {{- $_ := set $environment "CAROUSEL_STORE" $values.store.url -}}
 {{- range $name, $value := $values.settings }}{{ $_ := set $environment (printf "CAROUSEL_%s" (upper $name)) $value }}{{ end -}}
+{{- $mounts := list -}}
+{{- $volumes := list -}}
 {{- if $values.store.passwordSecret.name -}}
 {{- $_ := set $environment "CAROUSEL_STORE_PASSWORD_FILE" "/etc/carousel/store/password" -}}
-{{- $mount := dict "name" "store-password" "mountPath" "/etc/carousel/store" "readOnly" true -}}
+{{- $mounts = append $mounts (dict "name" "store-password" "mountPath" "/etc/carousel/store" "readOnly" true) -}}
 {{- $item := dict "key" $values.store.passwordSecret.key "path" "password" -}}
 {{- $secret := dict "secretName" $values.store.passwordSecret.name "defaultMode" 288 "items" (list $item) -}}
-{{- $_ := set $container "volumeMounts" (list $mount) -}}
-{{- $_ := set $pod "volumes" (list (dict "name" "store-password" "secret" $secret)) -}}
+{{- $volumes = append $volumes (dict "name" "store-password" "secret" $secret) -}}
 {{- end -}}
+{{- if $values.apiKeys.existingSecret -}}
+{{- $_ := set $environment "CAROUSEL_API_KEYS_FILE" "/etc/carousel/keys/keys" -}}
+{{- $mounts = append $mounts (dict "name" "api-keys" "mountPath" "/etc/carousel/keys" "readOnly" true) -}}
+{{- $item := dict "key" $values.apiKeys.key "path" "keys" -}}
+{{- $secret := dict "secretName" $values.apiKeys.existingSecret "defaultMode" 288 "items" (list $item) -}}
+{{- $volumes = append $volumes (dict "name" "api-keys" "secret" $secret) -}}
+{{- end -}}
+{{- with $mounts }}{{ $_ := set $container "volumeMounts" . }}{{ end -}}
+{{- with $volumes }}{{ $_ := set $pod "volumes" . }}{{ end -}}
 {{- $listed := list -}}
 {{- range $name := keys $environment | sortAlpha -}}
 {{- $listed = append $listed (dict "name" $name "value" (get $environment $name)) -}}

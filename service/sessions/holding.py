@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from service.errors import NotFound, Overloaded, Unavailable
+from service.errors import InvalidArgument, NotFound, Overloaded, Unavailable
 from service.sessions.accepts import OfferedSuggestions
 from service.sessions.by_session import BySession
 from service.sessions.commands import Tenant
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
+from service.sessions.prompts import NOWHERE_ELSE
 from service.sessions.records import Checkpoint, Fence, SessionKey, StoredSession
 from service.sessions.resting import Resting, pack, unpack
 from service.sessions.session import Session
@@ -48,8 +49,14 @@ class _Arrival:
 class HeldSessions:
     """Sessions by key, each with an open path in the engine of its model. Whoever is let go stays in the store."""
 
-    def __init__(self, suggesters: Mapping[str, Suggester], store: Store, limits: Limits) -> None:
-        self._suggesters = suggesters
+    def __init__(
+        self,
+        suggesters: Mapping[str, Suggester],
+        store: Store,
+        limits: Limits,
+        elsewhere: Mapping[str, str] = NOWHERE_ELSE,
+    ) -> None:
+        self._suggesters, self._elsewhere = suggesters, elsewhere
         self._store = store
         self._limits = limits
         self._snapshots = Snapshots(suggesters, store, limits)
@@ -186,6 +193,8 @@ class HeldSessions:
             self._forget_resting(key)
             resting = None
         model = stored.checkpoint.model
+        if model in self._elsewhere:
+            raise InvalidArgument("session", self._elsewhere[model])
         if model not in self._suggesters:
             raise NotFound("model", model)
         if resting is None:

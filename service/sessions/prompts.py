@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.engine.requests import Advance, AdvanceResult
-from service.errors import CarouselError, NotFound
+from service.errors import CarouselError, InvalidArgument, NotFound
 from service.sessions.commands import CompleteText, Prompt, ScoredText, ScoreText, SuggestText, Tenant
 from service.sessions.completions import Completion, requests_of
 from service.sessions.limits import Limits
 from service.sessions.ports import Suggester
 from service.sessions.prompt_paths import PromptPaths
 from service.sessions.scores import plan_score, score_apart, score_at, scored_text
+
+NOWHERE_ELSE: Mapping[str, str] = {}
 
 
 class Prompts:
@@ -20,14 +22,18 @@ class Prompts:
     Every method raises NotFound for a model that is not served, Overloaded and Unavailable.
     """
 
-    def __init__(self, suggesters: Mapping[str, Suggester], limits: Limits) -> None:
-        self._suggesters, self._limits = suggesters, limits
+    def __init__(
+        self, suggesters: Mapping[str, Suggester], limits: Limits, elsewhere: Mapping[str, str] = NOWHERE_ELSE
+    ) -> None:
+        self._suggesters, self._limits, self._elsewhere = suggesters, limits, elsewhere
         self._paths = PromptPaths()
-        self._default_model = next(iter(suggesters))
+        self._default_model = next(iter(suggesters or elsewhere))
 
     def known_model(self, name: str | None) -> str:
-        """The model of that name, the default one for None. Raises NotFound."""
+        """The model of that name, the default one for None. Raises NotFound, InvalidArgument if it reads no text."""
         model = self._default_model if name is None else name
+        if model in self._elsewhere:
+            raise InvalidArgument("model", self._elsewhere[model])
         if model not in self._suggesters:
             raise NotFound("model", model, self._suggesters)
         return model

@@ -50,7 +50,7 @@ from service.sessions.exactly_once import creation_digest, fork_digest
 from service.sessions.holding import HeldSessions
 from service.sessions.limits import Limits
 from service.sessions.ports import Store, Suggester
-from service.sessions.prompts import Prompts
+from service.sessions.prompts import NOWHERE_ELSE, Prompts
 from service.sessions.records import Checkpoint, KnownEdit, SessionKey, SessionPage
 from service.sessions.scores import ScorePlan, plan_score, score_apart, score_at, scored_text
 from service.sessions.session import FIRST_REVISION, Session
@@ -63,7 +63,8 @@ class Sessions:
     """The sessions of this process: text and revisions in memory, their records in `store`, one engine per model.
 
     suggesters: by model name; the first is the default.  new_id: unique, unguessable strings of `[A-Za-z0-9._-]`.
-    new_incarnation: numbers that do not repeat (63 random bits), of which seeds are made, too.
+    new_incarnation: numbers that do not repeat (63 random bits), of which seeds are made, too.  elsewhere: models that
+    read no text, by name, and what is told to who wants text of them.
 
     Every method takes the Tenant that was authenticated; another tenant's session is NotFound. `deadline_s` is a
     moment on the engine's clock, after which suggestions are not worth computing; it never undoes a commit.
@@ -77,16 +78,17 @@ class Sessions:
         new_id: Callable[[], str],
         new_incarnation: Callable[[], int],
         limits: Limits | None = None,
+        elsewhere: Mapping[str, str] = NOWHERE_ELSE,
     ) -> None:
-        if not suggesters:
+        if not suggesters and not elsewhere:
             raise ValueError("at least one model is needed")
         self._suggesters = dict(suggesters)
         self._store = store
         self._new_id = new_id
         self._new_incarnation = new_incarnation
         self._limits = limits or Limits()
-        self._held = HeldSessions(self._suggesters, store, self._limits)
-        self._prompts = Prompts(self._suggesters, self._limits)
+        self._held = HeldSessions(self._suggesters, store, self._limits, elsewhere)
+        self._prompts, self._elsewhere = Prompts(self._suggesters, self._limits, elsewhere), elsewhere
 
     @property
     def models(self) -> tuple[ModelIdentity, ...]:
@@ -99,6 +101,11 @@ class Sessions:
         Raises NotFound that names those there are.
         """
         return self._prompts.suggester(name).identity
+
+    def refuse_elsewhere(self, name: str | None) -> None:
+        """Raises InvalidArgument if the model of that name, the default one for None, reads no text."""
+        if name is None or name in self._elsewhere:
+            self._prompts.known_model(name)
 
     @property
     def max_document_bytes(self) -> int:
@@ -227,6 +234,8 @@ class Sessions:
 
     async def delete(self, tenant: Tenant, command: DeleteSession) -> None:
         """Forget a session and its text. Raises NotFound, Overloaded, Unavailable."""
+        if self._elsewhere and await self._deleted_elsewhere(SessionKey(tenant, command.session)):
+            return
         session = await self._find_newest(tenant, command.session)
         session.writing += 1
         try:
@@ -234,6 +243,14 @@ class Sessions:
         finally:
             session.writing -= 1
             self._held.let_go(session)  # also when cancelled: the store alone knows whether it is gone
+
+    async def _deleted_elsewhere(self, key: SessionKey) -> bool:
+        """Whether it was the log of a model that reads no text, which is not held here; it is gone then."""
+        stored = await self._store.load(key)
+        if stored is None or stored.checkpoint.model not in self._elsewhere:
+            return False
+        await self._store.delete(key, stored.fence.incarnation)
+        return True
 
     async def fork(self, tenant: Tenant, command: ForkSession) -> SessionView:
         """A new session with the text, cursor and history of another, or the existing one if it was forked so before.

@@ -8,7 +8,11 @@ from service.sessions.service import Sessions
 
 
 def model_named(sessions: Sessions, name: str | None) -> ModelIdentity:
-    """The model of that name, the default one for None. Raises NotFound that names those there are."""
+    """The model of that name, the default one for None.
+
+    Raises NotFound that names those there are, InvalidArgument for one that reads no text.
+    """
+    sessions.refuse_elsewhere(name)
     known = {model.name: model for model in sessions.models}
     if name is None:
         return sessions.models[0]

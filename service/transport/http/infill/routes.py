@@ -118,7 +118,7 @@ def llama_routes(sessions: Sessions, tenants: TenantResolver, lifecycle: Lifecyc
 
     @router.get("/props", name="LlamaProps", summary="llama.cpp's properties of the server")
     async def props(_: Annotated[NoQuery, Query()]) -> Props:
-        default = sessions.models[0].name
+        default = sessions.model(None).name
         return Props(
             default_generation_settings={
                 "id": 0,

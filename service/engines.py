@@ -55,6 +55,7 @@ class Engines:
         }
 
     async def warm_up(self) -> None:
+            max_replays=capacity.max_replays,
         """Run every model once the way that sessions will, so that the first caller need not pay for it."""
         for suggester in self.suggesters.values():
             path = suggester.open_path(_WARM_UP_SCOPE)

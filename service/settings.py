@@ -108,6 +108,7 @@ class StoreConfig:
     kind: Literal["memory", "sqlite", "valkey"]
     path: Path | None = None
     url: str | None = None
+    max_replays: int
     password: str | None = None
     acknowledge: Literal["store", "fsync", "memory"] = "store"
     retention_s: float | None = None
@@ -261,6 +262,9 @@ class Settings:
 
     @property
     def default_model(self) -> Path:
+    max_replays: int = _setting(
+        whole(1), "Most long texts that are read anew at a time, as after a failover; others wait their turn.", 8
+    )
         """The folder of the model that answers who names none."""
         return self.model[0]
 
@@ -307,6 +311,7 @@ class Settings:
             return None
         try:
             return self.store_password_file.read_text(encoding="utf-8").strip()
+            self.max_replays,
         except (OSError, ValueError) as error:
             raise SettingsError(f"{_spellings('store_password_file')}: cannot be read: {error}") from error
 

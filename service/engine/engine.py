@@ -20,6 +20,7 @@ from service.engine.launching import RunHere, Runner, Running, drop, keep, launc
 from service.engine.observer import EngineObserver, Unobserved
 from service.engine.pace import Pace
 from service.engine.ports import Releasable, StepModel
+from service.engine.replays import Replays
 from service.engine.requests import Advance, AdvanceResult, Complete, PathId, Piece, Request, Score, Scored
 from service.engine.scheduler import Batch, BatchLimits, Kind, Scheduler
 from service.engine.state_tree import Node, StateTree, TreeConfig, TreeFull
@@ -36,7 +37,7 @@ class EngineConfig:
 
     Before that, requests for suggestions and completions are refused if they would take longer than `max_wait_s`.
     While nobody waits, the engine follows up to `look_ahead` alternatives to the likeliest next token of whoever got a
-    suggestion last, if there is room that nobody uses.
+    suggestion last, if there is room that nobody uses. At most `max_replays` paths make a long way at a time.
     """
 
     tree: TreeConfig = TreeConfig()
@@ -44,6 +45,7 @@ class EngineConfig:
     max_waiting: int = 4096
     max_wait_s: float = 0.5
     look_ahead: int = 0
+    max_replays: int = 8
 
 
 _WORTH_LOOKING = math.log(0.02)  # a key that comes once in fifty
@@ -96,6 +98,7 @@ class Engine:
             self._gate,
             self._admission,
             limits=config.batch,
+            replays=Replays(config.max_replays),
             clock=clock,
             observer=self._observer,
             first_number=first_number,
@@ -222,7 +225,7 @@ class Engine:
     def _launch(self) -> bool:
         """Plan, and run or send off what was planned; whether there was anything."""
         anything = False
-        while crowd := len(self._tasks.under_way):
+        while crowd := self._tasks.crowd:
             turns = self._takes_turns(crowd)
             if len(self._running) >= (2 if turns else 1):
                 break

@@ -57,6 +57,14 @@ class Gate:
         """Somebody who has left goes on unasked: a movement that nobody waits for any more."""
         self._waiting += 1
 
+    def step_aside(self, request: Advance | Complete | Score) -> None:
+        """Somebody inside waits until others are through: for admission as if it had not come yet."""
+        self._asking -= asks(request)
+
+    def step_in(self, request: Advance | Complete | Score) -> None:
+        """Whoever has stepped aside goes on, or ends."""
+        self._asking += asks(request)
+
     def leave(self, request: Advance | Complete | Score) -> None:
         """One less."""
         self._waiting -= 1

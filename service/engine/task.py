@@ -119,11 +119,13 @@ class AdvanceTask(Task):
     """One Advance under way.
 
     `began_at` is the depth from which its path moves; `awaited` counts the bytes of the way whose states were computed.
+    `held_back`: it has not begun, and waits for its turn (`replays`).
     """
 
     request: Advance
     began_at: int = 0
     awaited: int = 0
+    held_back: bool = False
 
     @property
     def may_be_given_up(self) -> bool:

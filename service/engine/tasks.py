@@ -23,6 +23,7 @@ from service.engine.observer import EngineObserver
 from service.engine.paths import Paths
 from service.engine.ports import StepModel, StepResult
 from service.engine.reading import Reading
+from service.engine.replays import Replays
 from service.engine.requests import Advance, AdvanceResult, Complete, FinishReason, PathId, Piece, Score
 from service.engine.scheduler import Batch, BatchLimits, Scheduler
 from service.engine.scoring import ScoreTask, closed_meanwhile, score
@@ -47,12 +48,14 @@ class Tasks:
         admission: Admission,
         *,
         limits: BatchLimits,
+        replays: Replays,
         clock: Callable[[], float],
         observer: EngineObserver,
         first_number: int = 1,
     ) -> None:
         self._model, self._tree, self._scheduler = model, tree, scheduler
         self._gate, self._admission, self._limits = gate, admission, limits
+        self._replays = replays
         self._clock, self._observer = clock, observer
         self._paths = Paths(tree)
         self._numbers = itertools.count(first_number)
@@ -62,6 +65,7 @@ class Tasks:
         self._speaking: dict[CompleteTask, None] = {}
         self._outbox: list[tuple[Answer, Outcome]] = []
         self._moved_held = self._moved_computed = 0
+        self._aside = 0  # those who wait for their turn to begin
         self.suggested: deque[tuple[PathId, int]] = deque(maxlen=_SUGGESTED_PATHS)
         """The paths that got suggestions last, and of how many bytes: what may be looked ahead from."""
         self._start, self._start_distribution = _feed_start(model)
@@ -70,6 +74,11 @@ class Tasks:
     def under_way(self) -> dict[Ticket, Task]:
         """Who has not ended, in the order of coming."""
         return self._tasks
+
+    @property
+    def crowd(self) -> int:
+        """How many have not ended and may go on."""
+        return len(self._tasks) - self._aside
 
     @property
     def idle(self) -> bool:
@@ -164,7 +173,12 @@ class Tasks:
             self._timed[ticket] = task
         path.tasks += (task,)
         self._scheduler.arrived(task)
-        self._ready.append(task)
+        if isinstance(task, AdvanceTask) and self._replays.holds_back(path, len(request.text) - task.began_at):
+            task.held_back = True
+            self._aside += 1
+            self._gate.step_aside(request)
+        else:
+            self._ready.append(task)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -184,7 +198,10 @@ class Tasks:
                 self._give_up(task, FinishReason.DEADLINE)
 
     def go_on(self) -> None:
-        """Let every task whose wishes were granted make its next ones."""
+        """Let every task whose wishes were granted make its next ones, and whose turn it is begin."""
+        for replay in self._replays.released():
+            self._step_in(replay)
+            self._ready.append(replay)
         ready, self._ready = self._ready, []
         for task in ready:
             if not task.ended:
@@ -338,6 +355,8 @@ class Tasks:
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         """The one way in which a task ends."""
+        if isinstance(task, AdvanceTask) and task.held_back:
+            self._step_in(task)
         task.ended = True
         task.work.close()
         match task:
@@ -360,6 +379,11 @@ class Tasks:
         """The one way in which a request ends."""
         self._gate.leave(request)
         self._outbox.append((answer, outcome))
+
+    def _step_in(self, task: AdvanceTask) -> None:
+        task.held_back = False
+        self._aside -= 1
+        self._gate.step_in(task.request)
 
     def _follow_displaced(self) -> None:
         if self._tree.displaced:

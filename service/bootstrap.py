@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
@@ -25,11 +25,11 @@ from service.engine.requests import ModelIdentity
 from service.engine.state_tree import BudgetTooSmall
 from service.engines import Engines, Models
 from service.greeting import Addresses, greeting, reachable
-from service.loading import Loading, ModelFolderError
+from service.loading import Loading, ModelFolder, ModelFolderError, warn_of_dependence
 from service.sessions.limits import Limits
 from service.sessions.service import Sessions
 from service.sessions.stores.opening import CannotOpen
-from service.settings import CapacityConfig, ListenConfig, Settings, StoreConfig, TransportConfig
+from service.settings import CapacityConfig, ListenConfig, RolloutConfig, Settings, StoreConfig, TransportConfig
 from service.storing import Opening, max_awake, sweep_for_ever, where_text_is_kept
 from service.telemetry.late import LateEngineObserver, LateRequestObserver, LateStoreObserver
 from service.telemetry.logs import configure_logs
@@ -43,6 +43,7 @@ from service.transport.listening import CannotListen, open_socket
 
 if TYPE_CHECKING:
     from service.http_and_metrics import HttpAndMetrics
+    from service.rollout import Rollout, Source
     from service.telemetry.scraping import MetricsServer
 
 # How long a busy thread keeps the interpreter lock: at the default 5 ms the model loses most of its rate to it
@@ -60,7 +61,10 @@ class StartFailed(Exception):
 
 
 class Server:
-    """Every component of one process around its models. `start`, then `stop`; both on the event loop."""
+    """Every component of one process around its models. `start`, then `stop`; both on the event loop.
+
+    sources: by the name of a model, where later versions of it come from.
+    """
 
     def __init__(
         self,
@@ -71,8 +75,12 @@ class Server:
         capacity: CapacityConfig,
         opening: Opening,
         grace_s: float,
+        sources: Mapping[str, Source] | None = None,
+        rollout: RolloutConfig | None = None,
     ) -> None:
         self._models, self._opening = models, opening
+        self._sources, self._rollout_config = sources or {}, rollout or RolloutConfig()
+        self._rollout: Rollout | None = None
         self._listen, self._transport, self._capacity, self._grace_s = listen, transport, capacity, grace_s
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
@@ -95,6 +103,11 @@ class Server:
         self.lifecycle.drain()
         await self._closing.aclose()
 
+    def renew_models(self) -> None:
+        """Look into the models' folders now, and serve what is new there beside what serves. Never waits."""
+        if self._rollout is not None:
+            self._rollout.renew_soon()
+
     async def _start(self) -> Addresses:
         listen = self._listen
         self._closing.push_async_callback(self._opening.give_up)
@@ -105,7 +118,7 @@ class Server:
         engines = self._open_engines()
         sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
-        self._inference = LateInference(sessions, self._opening.config.retention_s)
+        self._inference = LateInference(sessions, self._opening.config.retention_s, partial(self._rollout_of, engines))
         grpc, grpc_port = await self._open_grpc(sessions)
         warming = asyncio.create_task(_warm_up(engines, grpc))
         try:
@@ -155,10 +168,14 @@ class Server:
             self._engine_observers[name].open(observer)
         self._request_observer.open(rest.requests)
         self._store_observer.open(rest.stores)
+        rollout = self._rollout_of(engines)
+        rollout.observe(rest.versions)
+        self._closing.callback(asyncio.create_task(rollout.run()).cancel)
         await rest.http.start(http_socket)
         self._facades.append(rest.http.stop)
 
     def _prepare_the_rest(self, sessions: Sessions, engines: Engines, metrics_port: int) -> HttpAndMetrics:
+        import service.rollout  # made on the event loop, where it need not be waited for any more
         from service.http_and_metrics import prepare
 
         return prepare(
@@ -172,9 +189,18 @@ class Server:
             grace_s=self._grace_s,
         )
 
+    def _rollout_of(self, engines: Engines) -> Rollout:
+        """The one of this server; the first keystroke does not wait for it."""
+        from service.rollout import Rollout
+
+        if self._rollout is None:
+            self._rollout = Rollout(engines, self._sources, self._rollout_config)
+        return self._rollout
+
     def _open_engines(self) -> Engines:
         try:
-            engines = Engines(self._models, self._capacity, self._engine_observers.__getitem__)
+            observer_of = self._engine_observers.__getitem__
+            engines = Engines(self._models, self._capacity, observer_of, self._rollout_config)
         except BudgetTooSmall as error:
             raise StartFailed(f"--state-budget: {error}") from error
         self._closing.push_async_callback(engines.stop, grace_s=self._grace_s)
@@ -234,20 +260,14 @@ def serve(settings: Settings, loading: Loading, opening: Opening) -> None:
     except ModelFolderError as error:
         raise StartFailed(str(error)) from error
     for model in models:
-        if model.batch_dependence is not None:
-            logging.getLogger("carousel").warning(
-                "THE ROWS OF THIS MODEL DEPEND ON EACH OTHER: what one person types changes what another is shown",
-                extra={
-                    "model": model.identity.name,
-                    "found": model.batch_dependence,
-                    "way_out": "serve a graph of `carousel export`, without --allow-batch-dependent",
-                },
-            )
-    run(settings, [(model, model.identity) for model in models], opening)
+        warn_of_dependence(model)
+    folders = map(ModelFolder, settings.models_to_load())
+    sources = {model.identity.name: folder for model, folder in zip(models, folders, strict=True)}
+    run(settings, [(model, model.identity) for model in models], opening, sources)
 
 
-def run(settings: Settings, models: Models, opening: Opening) -> None:
-    """Serve models that are loaded already until SIGTERM or SIGINT. Raises StartFailed."""
+def run(settings: Settings, models: Models, opening: Opening, sources: Mapping[str, Source] | None = None) -> None:
+    """Serve models that are loaded already until SIGTERM or SIGINT; `sources` as for Server. Raises StartFailed."""
     server = Server(
         models,
         listen=settings.listen(),
@@ -255,6 +275,8 @@ def run(settings: Settings, models: Models, opening: Opening) -> None:
         capacity=settings.capacity(),
         opening=opening,
         grace_s=settings.grace_s,
+        sources=sources,
+        rollout=settings.rollout(),
     )
     identities = [identity for _, identity in models]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -283,6 +305,8 @@ async def _run(server: Server, identities: Sequence[ModelIdentity], storing: Sto
         "store": storing.described,
     }
     log.info("serving", extra={**asdict(addresses), **about})
+    if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone, and ends the process
+        loop.add_signal_handler(signal.SIGHUP, server.renew_models)
     await ended.wait()
     log.info("draining")
     await server.stop()

@@ -6,16 +6,17 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.bridge import EngineSuggester
 from service.sessions.service import Sessions
 from service.settings import TransportConfig
 from service.telemetry.metrics import EngineMetrics, Metrics, RequestMetrics, StoreMetrics
 from service.telemetry.scraping import MetricsServer
+from service.telemetry.version_metrics import VersionMetrics
 from service.transport.caller import TenantResolver
 from service.transport.http.app import create_app
 from service.transport.http.server import HttpServer
 from service.transport.kserve.late import LateInference
 from service.transport.lifecycle import Lifecycle
+from service.versions import ModelVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class HttpAndMetrics:
     engines: Mapping[str, EngineMetrics]  # by the name of their model
     requests: RequestMetrics
     stores: StoreMetrics
+    versions: VersionMetrics
     http: HttpServer
 
     def serve_metrics(self, listening: socket.socket) -> MetricsServer:
@@ -35,7 +37,7 @@ class HttpAndMetrics:
 
 def prepare(
     sessions: Sessions,
-    suggesters: Mapping[str, EngineSuggester],
+    suggesters: Mapping[str, ModelVersions],
     *,
     tenants: TenantResolver,
     inference: LateInference,
@@ -48,7 +50,6 @@ def prepare(
     metrics = Metrics()
     metrics.read_sessions_on_scrape(lambda: sessions.held)
     for name, suggester in suggesters.items():
-        metrics.serves(suggester.identity)
         metrics.read_waiting_on_scrape(name, suggester)
     requests = RequestMetrics(metrics)
     app = create_app(
@@ -67,5 +68,6 @@ def prepare(
         {name: EngineMetrics(metrics, name) for name in suggesters},
         requests,
         StoreMetrics(metrics),
+        VersionMetrics(metrics),
         HttpServer(app, grace_s=grace_s, max_request_bytes=transport.max_request_bytes),
     )

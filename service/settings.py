@@ -86,6 +86,19 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutConfig:
+    """When new versions of models are looked for, who may ask for them, and when sessions go over to them.
+
+    watch_s: None if the folders are not looked at again.  admin: the tenant that may ask; None if nobody may.
+    """
+
+    watch_s: float | None = None
+    admin: str | None = None
+    idle_s: float = 30.0
+    within_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class CapacityConfig:
     """How much the process holds before it refuses more."""
 
@@ -199,6 +212,18 @@ class Settings:
     allow_batch_dependent: bool = _setting(
         switch(), "Serve a graph whose rows depend on each other: what one types changes what another is shown.", False
     )
+    watch_models: float | None = _optional(
+        duration(), "How often the model folders are looked at for a new version; never if not set."
+    )
+    model_admin: str | None = _optional(
+        text(), "Tenant whose callers may load and unload versions of models (POST /v2/repository); nobody if not set."
+    )
+    rollout_idle: float = _setting(
+        duration(), "A session that nobody asks for so long goes over to the new version of its model.", 30.0
+    )
+    rollout_within: float = _setting(
+        duration(), "After so long every session does, and the old version of the model is unloaded.", 600.0
+    )
     store: str = _computed(
         store(),
         "Where sessions are kept: memory:, sqlite:PATH, or valkey://HOST:PORT/DB, which replicas may share.",
@@ -272,6 +297,10 @@ class Settings:
         """The part for the runtime, the default model first."""
         found = map(model_folder, self.model)
         return tuple(ModelConfig(one, self.precision, self.threads, self.allow_batch_dependent) for one in found)
+
+    def rollout(self) -> RolloutConfig:
+        """The part for new versions of models."""
+        return RolloutConfig(self.watch_models, self.model_admin, self.rollout_idle, self.rollout_within)
 
     def capacity(self) -> CapacityConfig:
         """The part for the sessions and the engine."""

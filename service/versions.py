@@ -57,6 +57,11 @@ class Version(EngineSuggester):
         return super().open_path(scope)
 
     @property
+    def path_count(self) -> int:
+        """How many paths are open; may be read from any thread."""
+        return len(self.engine.paths())
+
+    @property
     def movable(self) -> Sequence[PathId]:
         """The paths that may be moved, the oldest first. Costs a look at every path."""
         return [path.id for path in self.engine.paths() if path.id not in self._apart]
@@ -205,7 +210,7 @@ class ModelVersions:
         for older in self._older:
             if older.version.engine.find_path(path) is not None:
                 now_s = self._clock()
-                if self._may_move(older, path, now_s) and (now_s >= older.until_s or not older.version.working(path)):
+                if self._may_move(older, path, now_s) and not older.version.working(path):
                     self._move(older, path)
                     return self._newest
                 older.asked_s[path] = now_s

@@ -138,6 +138,11 @@ class Engine:
         return self._tasks.find_path(path)
 
     @property
+    def vocabulary_size(self) -> int:
+        """How many tokens its model knows."""
+        return self._model.vocabulary_size
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of the budget that its states take."""
         return self._tree.held_bytes

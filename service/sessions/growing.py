@@ -115,11 +115,20 @@ class GrowingTexts:
         raise _contended(session)
 
     async def append(
-        self, tenant: Tenant, session: SessionId, piece: bytes, asked: Asked, *, whole: bool, last: bool
+        self,
+        tenant: Tenant,
+        session: SessionId,
+        piece: bytes,
+        asked: Asked,
+        *,
+        whole: bool,
+        last: bool,
+        only: ModelIdentity | None = None,
     ) -> Told | None:
         """Of the session's text and the piece; None if there is no such session.
 
-        whole: the piece is not to begin inside a character.  last: the session is forgotten then.
+        whole: the piece is not to begin inside a character.  last: the session is forgotten then.  only: the version
+        of the model that is to answer; if the session is with another one, that is InvalidArgument (`model`).
         """
         for _ in range(_TRIES):
             found = await self._find(tenant, session)
@@ -129,6 +138,10 @@ class GrowingTexts:
                 most = self._sessions.limits.max_inserted_bytes
                 raise InvalidArgument("text", f"{len(piece)} bytes are more than {most}: send them in several pieces")
             view, before = found
+            if only is not None and view.model != only:
+                raise InvalidArgument(
+                    "model", f"the text is with another version, {view.model.digest}: name that one, or none"
+                )
             if whole and before:
                 raise InvalidArgument(
                     "text", f"the text ends inside a character, after {before!r}: send its last bytes"

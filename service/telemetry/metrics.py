@@ -84,9 +84,19 @@ class Metrics:
             buckets=_LATENCIES_S,
             registry=self.registry,
         )
+        self.model_loads = self._counter(
+            "carousel_model_loads", "Loads of a new version of a model while the server runs.", ("model", "result")
+        )
+        self.model_paths = Gauge(
+            "carousel_model_paths",
+            "Sessions, and long prompts, whose place a version of a model holds.",
+            ("model", "digest"),
+            registry=self.registry,
+        )
+        self.held_by_version: dict[str, dict[EngineMetrics, int]] = {}
         self.model_info = Gauge(
             "carousel_model_info",
-            "1 for each model that is served.",
+            "1 for each version of a model that is loaded.",
             ("name", "digest", "numerics_id"),
             registry=self.registry,
         )
@@ -97,6 +107,10 @@ class Metrics:
     def serves(self, identity: ModelIdentity) -> None:
         """Show a model."""
         self.model_info.labels(identity.name, identity.digest, identity.numerics_id).set(1)
+
+    def unloaded(self, identity: ModelIdentity) -> None:
+        """Show a model no longer."""
+        self.model_info.remove(identity.name, identity.digest, identity.numerics_id)
 
     def read_sessions_on_scrape(self, held: Callable[[], int]) -> None:
         """Read the sessions from their owner at every scrape, on the metrics thread.
@@ -111,7 +125,10 @@ class Metrics:
 
 
 class EngineMetrics:
-    """The observer of one model's engine: called on its thread, never raises, costs microseconds a tick."""
+    """The observer of one version of a model, whose versions are counted together.
+
+    Called on the engine's thread, never raises, costs microseconds a tick.
+    """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._steps = metrics.step_duration.labels(model)
@@ -121,6 +138,7 @@ class EngineMetrics:
         self._failures = metrics.model_failures.labels(model)
         self._lookups = {result: metrics.tree_lookups.labels(model, result) for result in get_args(Lookup)}
         self._moved = {result: metrics.moved_bytes.labels(model, result) for result in get_args(Lookup)}
+        self._held = metrics.held_by_version.setdefault(model, {})
         self._model, self._log = model, logging.getLogger("carousel.engine")
 
     def tick(self, *, rows: int, tokens: int, seconds: float, waiting: int) -> None:
@@ -140,7 +158,8 @@ class EngineMetrics:
 
     def state_bytes(self, held: int) -> None:
         """Show the state budget's use."""
-        self._states.set(held)
+        self._held[self] = held
+        self._states.set(sum(self._held.values()))
 
     def failed(self, error: Exception) -> None:
         """Count and log a batch that could not be run."""

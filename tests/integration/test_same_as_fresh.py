@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from service.engine.engine import Engine, EngineConfig
 from service.engine.fake_model import FakeModel
 from service.engine.ports import StepModel
-from service.engine.requests import Advance, AdvanceResult, Complete, ModelIdentity, Score, Stop, SuggestSpec
+from service.engine.requests import (
+    Advance,
+    AdvanceResult,
+    Complete,
+    ModelIdentity,
+    PathId,
+    Score,
+    Stop,
+    SuggestSpec,
+)
 from service.engine.retention import Retention
 from service.engine.scheduler import BatchLimits
 from service.engine.state_tree import StateTree, TreeConfig
@@ -55,6 +64,14 @@ class Turned:
         self.open_path = self.engine.open_path
         self.fork_path = self.engine.fork_path
         self.close_path = self.engine.close_path
+        self.read_state = self.engine.read_state
+        self.restore = self.engine.restore
+
+    def serving(self, path: PathId) -> Turned:
+        return self
+
+    def pinned(self, digest: str) -> Turned | None:
+        return self if digest == self.identity.digest else None
 
     def advance(self, request: Advance) -> Answered:
         answered = Answered(self.engine)

@@ -82,7 +82,7 @@ def create_app(
     )
     kserve = inference or LateInference(sessions)
     app.include_router(infer_routes(kserve, tenants, max_request_bytes=max_request_bytes))
-    app.include_router(model_routes(kserve, lifecycle))
+    app.include_router(model_routes(kserve, lifecycle, tenants))
     app.include_router(server_routes(kserve, lifecycle))
     app.include_router(memory_routes())
     app.include_router(operations_routes(lifecycle, metrics_url))

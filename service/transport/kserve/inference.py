@@ -21,6 +21,7 @@ from service.transport.kserve.answering import ANSWERED_BY_SCORE, outputs_of
 from service.transport.kserve.metadata import LOG_LIKELIHOOD
 from service.transport.kserve.parameters import InSequence, Options, Parameters, read_options
 from service.transport.kserve.refusals import InferRefusals, TimedOut, no_statistics, unknown_model
+from service.transport.kserve.repository import AsStarted, Repository, ServedVersion, served
 from service.transport.kserve.rows import Rows, read_rows
 from service.transport.kserve.sequence_ids import session_of
 from service.transport.kserve.statistics import ModelStatistics, Taken
@@ -54,6 +55,7 @@ class InferAnswer:
 class Inference:
     """One for the process, for both facades: sequences stand in one line, and are counted together.
 
+    repository: the versions of the models; if not given, they never change.
     retention_s: how long a sequence lives after its last piece; None for ever.  clock: that of the engine.
     clock_ns: for durations.  now_ns: the wall clock.
     """
@@ -61,6 +63,7 @@ class Inference:
     def __init__(
         self,
         sessions: Sessions,
+        repository: Repository | None = None,
         *,
         retention_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -69,39 +72,67 @@ class Inference:
     ) -> None:
         self._sessions, self._texts, self._turns = sessions, GrowingTexts(sessions), Turns()
         self._retention_s, self._clock, self._clock_ns = retention_s, clock, clock_ns
-        self._statistics = {model.name: ModelStatistics(model.name, now_ns) for model in sessions.models}
+        self._repository = repository or AsStarted(sessions)
+        self._now_ns = now_ns
+        self._statistics: dict[tuple[str, str], ModelStatistics] = {}
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """Those that are served, the default first."""
+        """The newest versions of those that are served, the default first."""
         return self._sessions.models
 
-    def model(self, name: str, version: str = "") -> ModelIdentity:
-        """The model of this name. Raises NotFound."""
-        named = next((model for model in self.models if model.name == name), None)
-        if named is None:
+    def model(self, name: str, version: str = "") -> ServedVersion:
+        """The version of the model of this name, by its number or by its digest; the newest for "". Raises NotFound."""
+        newest = next((model for model in self.models if model.name == name), None)
+        if newest is None:
             raise unknown_model(name)
-        if version not in ("", metadata.VERSION):
+        found = served(self._repository.versions(name), version or newest.digest)
+        if found is None:
             raise unknown_model(name, version)
-        return named
+        return found
+
+    def versions(self, name: str) -> Sequence[str]:
+        """The numbers of the versions of a model that are loaded."""
+        return [one.number for one in self._repository.versions(name) if one.identity is not None]
 
     def config(self, name: str, version: str = "") -> metadata.Json:
         """The model's configuration. Raises NotFound."""
-        return metadata.model_config(self.model(name, version), self._retention_s)
+        return metadata.model_config(self.model(name, version), self.versions(name), self._retention_s)
+
+    def described(self, name: str, version: str = "") -> metadata.Json:
+        """The model's tensors. Raises NotFound."""
+        return metadata.model_metadata(self.model(name, version), self.versions(name))
 
     def serves(self, name: str, version: str = "") -> bool:
-        """Whether there is such a model, of such a version."""
-        return any(model.name == name for model in self.models) and version in ("", metadata.VERSION)
+        """Whether there is such a model, of such a version, and it is loaded."""
+        there_is = any(model.name == name for model in self.models)
+        return there_is and (not version or served(self._repository.versions(name), version) is not None)
+
+    def index(self, *, ready_only: bool = False) -> list[metadata.Json]:
+        """Every version of every model, also those that were unloaded or could not be loaded."""
+        versions = [version for model in self.models for version in self._repository.versions(model.name)]
+        return metadata.repository_index([one for one in versions if one.identity is not None or not ready_only])
+
+    async def load(self, tenant: Tenant, name: str) -> None:
+        """As `Repository.load`."""
+        await self._repository.load(tenant, name)
+
+    async def unload(self, tenant: Tenant, name: str) -> None:
+        """As `Repository.unload`."""
+        await self._repository.unload(tenant, name)
 
     def statistics(self, name: str = "", version: str = "") -> list[metadata.Json]:
-        """Of one model, or of all. Raises InvalidArgument, as Triton does, for one that there is not."""
-        if not name:
-            return [statistics.told() for statistics in self._statistics.values()]
-        if name not in self._statistics:
+        """Of one model or version, or of all. Raises InvalidArgument, as Triton does, for one that there is not."""
+        names = [name] if name else [model.name for model in self.models]
+        there_are = [one for of_model in names for one in self._repository.versions(of_model) if one.identity]
+        if not there_are:
             raise no_statistics(name)
-        if version not in ("", metadata.VERSION):
+        if version:
+            found = served(there_are, version)
+            there_are = [] if found is None else [one for one in there_are if one.number == found.number]
+        if not there_are:
             raise no_statistics(name, version)
-        return [self._statistics[name].told()]
+        return [self._counted(one.name, one.number).told() for one in there_are]
 
     async def infer(self, tenant: Tenant, request: InferRequest, *, deadline_s: float | None = None) -> InferAnswer:
         """Answer one request; whoever cancels it stops its work.
@@ -111,14 +142,14 @@ class Inference:
         """
         began_ns = self._clock_ns()
         model = self.model(request.model, request.version)
-        statistics = self._statistics[model.name]
+        statistics = self._counted(model.name, model.number)
         try:
             refusals = InferRefusals(model.name, request.id)
             options = read_options(request.parameters, refusals)
             wanted = _wanted(request.outputs, refusals)
             rows = read_rows(request.inputs, refusals)
             read_ns = self._clock_ns()
-            told = await self._tell(tenant, model, options, rows, wanted, refusals, deadline_s)
+            told = await self._tell(tenant, model, request.version, options, rows, wanted, refusals, deadline_s)
             told_ns = self._clock_ns()
             outputs = outputs_of(told, wanted, options.top_k)
         except BaseException:
@@ -127,12 +158,22 @@ class Inference:
         ended_ns = self._clock_ns()
         taken = Taken(read_ns - began_ns, told_ns - read_ns, ended_ns - told_ns, ended_ns - began_ns)
         statistics.succeeded(len(rows.pieces), taken)
-        return InferAnswer(model.name, metadata.VERSION, request.id, metadata.identity(told[0].model), outputs)
+        answered = told[0].model
+        version = self.model(model.name, answered.digest).number if answered != model.identity else model.number
+        return InferAnswer(model.name, version, request.id, metadata.identity(answered), outputs)
+
+    def _counted(self, name: str, number: str) -> ModelStatistics:
+        """What is counted of a version; begun when it is first asked for."""
+        counted = self._statistics.get((name, number))
+        if counted is None:
+            counted = self._statistics[name, number] = ModelStatistics(name, number, self._now_ns)
+        return counted
 
     async def _tell(
         self,
         tenant: Tenant,
-        model: ModelIdentity,
+        model: ServedVersion,
+        version: str,
         options: Options,
         rows: Rows,
         wanted: frozenset[str],
@@ -149,8 +190,8 @@ class Inference:
         )
         try:
             if options.sequence is None:
-                return await _together([self._texts.read(tenant, model.name, text, asked) for text in rows.pieces])
-            return [await self._go_on(tenant, model, options.sequence, rows, asked, refusals)]
+                return await _together([self._texts.read(tenant, model.pinned, text, asked) for text in rows.pieces])
+            return [await self._go_on(tenant, model, version, options.sequence, rows, asked, refusals)]
         except InvalidArgument as error:
             raise _named(error, rows) from error
         except DeadlineExceeded as error:
@@ -161,7 +202,8 @@ class Inference:
     async def _go_on(
         self,
         tenant: Tenant,
-        model: ModelIdentity,
+        model: ServedVersion,
+        version: str,
         sequence: InSequence,
         rows: Rows,
         asked: Asked,
@@ -173,12 +215,17 @@ class Inference:
         session = session_of(model.name, sequence.id)
         async with self._turns.turn((tenant, session)):
             if sequence.start and sequence.end:
-                told = await self._texts.read(tenant, model.name, piece, asked)
+                told = await self._texts.read(tenant, model.pinned, piece, asked)
                 await self._texts.forget(tenant, session)
                 return told
             if sequence.start:
+                if version and model.identity not in self.models:
+                    raise refusals.begins_in_newest(self.model(model.name).number)
                 return await self._texts.begin(tenant, session, model.name, piece, asked)
-            went_on = await self._texts.append(tenant, session, piece, asked, whole=rows.whole, last=sequence.end)
+            only = model.identity if version else None
+            went_on = await self._texts.append(
+                tenant, session, piece, asked, whole=rows.whole, last=sequence.end, only=only
+            )
         if went_on is None:
             raise refusals.not_started(sequence.id)
         return went_on

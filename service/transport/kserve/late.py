@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,27 @@ from service.sessions.service import Sessions
 
 if TYPE_CHECKING:
     from service.transport.kserve.inference import Inference
+    from service.transport.kserve.repository import Repository
 
 
 class LateInference:
-    """Asked for `here` on the event loop's thread alone. retention_s: how long sessions are kept; None for ever."""
+    """Asked for `here` on the event loop's thread alone.
 
-    def __init__(self, sessions: Sessions, retention_s: float | None = None) -> None:
-        self._sessions, self._retention_s = sessions, retention_s
+    retention_s: how long sessions are kept; None for ever.  repository: makes it; None if the models never change.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        retention_s: float | None = None,
+        repository: Callable[[], Repository] | None = None,
+    ) -> None:
+        self._sessions, self._retention_s, self._repository = sessions, retention_s, repository
 
     @cached_property
     def here(self) -> Inference:
         """Made now if it was not before."""
         from service.transport.kserve.inference import Inference
 
-        return Inference(self._sessions, retention_s=self._retention_s)
+        repository = None if self._repository is None else self._repository()
+        return Inference(self._sessions, repository, retention_s=self._retention_s)

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 import service
 from service.engine.requests import ModelIdentity
+from service.transport.kserve.repository import ModelVersion, ServedVersion
 
 Json = dict[str, Any]
 
 SERVER: Final = "carousel"
-VERSION: Final = "1"  # of every model: the folder that the server was started with
 MAX_BATCH: Final = 64
 """Rows of a request. As many as the engine steps at a time; more are more requests."""
 EXTENSIONS: Final = (
@@ -76,32 +76,32 @@ def server_metadata() -> Json:
     return {"name": SERVER, "version": service.__version__, "extensions": list(EXTENSIONS)}
 
 
-def model_metadata(model: ModelIdentity) -> Json:
-    """The tensors of a model, with the batch's dimension."""
+def model_metadata(model: ServedVersion, versions: Sequence[str]) -> Json:
+    """The tensors of a model, with the batch's dimension. versions: those that are loaded."""
     return {
         "name": model.name,
-        "versions": [VERSION],
+        "versions": list(versions),
         "platform": SERVER,
         "inputs": [_metadata(tensor) for tensor in INPUTS],
         "outputs": [_metadata(tensor) for tensor in OUTPUTS],
     }
 
 
-def model_config(model: ModelIdentity, retention_s: float | None) -> Json:
+def model_config(model: ServedVersion, versions: Sequence[str], retention_s: float | None) -> Json:
     """The configuration of a model, as the JSON of Triton's ModelConfig; retention_s as for Inference."""
     idle_us = _NEVER_US if retention_s is None else min(round(retention_s * 1e6), _NEVER_US)
     return {
         "name": model.name,
         "platform": SERVER,
         "backend": SERVER,
-        "version_policy": {"specific": {"versions": [int(VERSION)]}},
+        "version_policy": {"specific": {"versions": [int(number) for number in versions]}},
         "max_batch_size": MAX_BATCH,
         "input": [{**_config(tensor), "optional": True} for tensor in INPUTS],
         "output": [_config(tensor) for tensor in OUTPUTS],
         "sequence_batching": {"oldest": {}, "max_sequence_idle_microseconds": idle_us},
         "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
         "default_model_filename": "",
-        "parameters": {name: {"string_value": value} for name, value in identity(model).items()},
+        "parameters": {name: {"string_value": value} for name, value in identity(model.identity).items()},
         "model_transaction_policy": {"decoupled": False},
     }
 
@@ -111,9 +111,11 @@ def identity(model: ModelIdentity) -> Mapping[str, str]:
     return {"model_digest": model.digest, "numerics_id": model.numerics_id}
 
 
-def repository_index(models: Sequence[ModelIdentity]) -> list[Json]:
-    """The models, all of them ready once the server is."""
-    return [{"name": model.name, "version": VERSION, "state": "READY", "reason": ""} for model in models]
+def repository_index(versions: Sequence[ModelVersion]) -> list[Json]:
+    """What has become of each version."""
+    return [
+        {"name": one.name, "version": one.number, "state": one.state.value, "reason": one.reason} for one in versions
+    ]
 
 
 def trace_settings() -> Mapping[str, Sequence[str]]:

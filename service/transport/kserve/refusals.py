@@ -13,6 +13,8 @@ from service.errors import InvalidArgument, NotFound, PermissionDenied, Unavaila
 MODEL_NOT_READY = "Model version not ready"
 SERVER_NOT_READY = "Server not ready"
 LONGEST_SEQUENCE_ID = 128
+UNLOAD_DEPENDENTS = "unload_dependents"
+"""Clients send it with every unload; no model here depends on another."""
 
 
 class Malformed(InvalidArgument):
@@ -73,10 +75,38 @@ def no_shared_memory(name: str) -> Malformed:
     return Malformed("name", sentence)
 
 
-def loading_is_off() -> PermissionDenied:
-    """Models are chosen when the server starts."""
-    return PermissionDenied(
-        "explicit model load / unload is not allowed: the models are those that the server was started with (--model)"
+def loading_is_off(*, named: bool = False) -> PermissionDenied:
+    """Not by this caller. named: there is a tenant whose callers may."""
+    way_out = (
+        "only callers of the tenant in --model-admin may" if named else "start the server with --model-admin TENANT"
+    )
+    return PermissionDenied(f"explicit model load / unload is not allowed: {way_out}")
+
+
+def unknown_to_repository(name: str, there_are: Iterable[str]) -> Malformed:
+    """There is no folder of such a model."""
+    return Malformed(
+        "model", f"failed to load '{name}', failed to poll from model repository; there are: {', '.join(there_are)}"
+    )
+
+
+def not_loaded(name: str, why: str) -> Malformed:
+    """What is in the folder cannot be served."""
+    return Malformed("model", f"load failed for model '{name}': {why}")
+
+
+def not_unloaded(name: str) -> Malformed:
+    """It is the only version, and a server without its model is one to be stopped."""
+    return Malformed(
+        "model",
+        f"failed to unload '{name}': it has no older version, and the one that serves stays while the server runs",
+    )
+
+
+def no_load_parameters(name: str) -> InvalidArgument:
+    """Models come from the folders of the start alone."""
+    return InvalidArgument(
+        f"parameters.{name}", "is not taken: the model's folder is loaded as it is; put files and configuration there"
     )
 
 
@@ -86,6 +116,11 @@ class InferRefusals:
     def __init__(self, model: str, request_id: str = "") -> None:
         self._model = model
         self._of = f"[request id: {request_id or '<id_unknown>'}] "
+
+    def begins_in_newest(self, number: str) -> Malformed:
+        """A sequence is to begin in a version that empties."""
+        sentence = f"{self._of}a sequence of model '{self._model}' begins in version {number}: name that one, or none"
+        return Malformed("model_version", sentence)
 
     def unexpected_input(self, name: str) -> Malformed:
         """The model has no such input."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.transport.kserve.metadata import VERSION
-
 
 @dataclass(slots=True)
 class Durations:
@@ -56,10 +54,10 @@ class _OfBatch:
 
 
 class ModelStatistics:
-    """Of one model. now_ns: the wall clock, nanoseconds since 1970."""
+    """Of one version of a model. now_ns: the wall clock, nanoseconds since 1970."""
 
-    def __init__(self, model: str, now_ns: Callable[[], int]) -> None:
-        self._model, self._now_ns = model, now_ns
+    def __init__(self, model: str, version: str, now_ns: Callable[[], int]) -> None:
+        self._model, self._version, self._now_ns = model, version, now_ns
         self._last_ms = 0
         self._rows = 0
         self._success, self._fail, self._all = Durations(), Durations(), _OfBatch()
@@ -82,7 +80,7 @@ class ModelStatistics:
         nothing = Durations().told()
         return {
             "name": self._model,
-            "version": VERSION,
+            "version": self._version,
             "last_inference": self._last_ms,
             "inference_count": self._rows,
             "execution_count": self._success.count,

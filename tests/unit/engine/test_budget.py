@@ -106,8 +106,8 @@ class SharedBudget(RuleBasedStateMachine):
         self.shares.append(self.budget.join())
         self.used.append(0)
         self.told.append(0)
-        number = len(self.shares) - 1
-        self.shares[number].on_owing = lambda share=self.shares[number]: self.tell(self.shares.index(share))
+        late = self.shares[-1]
+        late.on_owing = lambda: self.tell(self.shares.index(late))
 
     @precondition(lambda self: len(self.shares) > 1)
     @rule(number=st.integers(0, 3))

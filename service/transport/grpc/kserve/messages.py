@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from google.protobuf.json_format import ParseDict
 
-from service.engine.requests import ModelIdentity
 from service.errors import InvalidArgument
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.kserve import metadata
@@ -70,9 +69,9 @@ def infer_response(answer: InferAnswer, *, streamed: bool = False) -> pb.ModelIn
     return response
 
 
-def model_metadata(model: ModelIdentity) -> pb.ModelMetadataResponse:
+def model_metadata(described: metadata.Json) -> pb.ModelMetadataResponse:
     """A model's tensors."""
-    return ParseDict(metadata.model_metadata(model), pb.ModelMetadataResponse())
+    return ParseDict(described, pb.ModelMetadataResponse())
 
 
 def model_config(config: metadata.Json) -> pb.ModelConfigResponse:

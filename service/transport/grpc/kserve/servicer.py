@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from service.errors import InvalidArgument
 from service.transport.grpc.calls import Call, Unary
@@ -11,7 +10,14 @@ from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.grpc.kserve import messages
 from service.transport.kserve import metadata
 from service.transport.kserve.inference import Inference
-from service.transport.kserve.refusals import loading_is_off, no_cuda, no_region, no_shared_memory, no_trace
+from service.transport.kserve.refusals import (
+    UNLOAD_DEPENDENTS,
+    no_cuda,
+    no_load_parameters,
+    no_region,
+    no_shared_memory,
+    no_trace,
+)
 from service.transport.kserve.settings import log_settings, refuse_log_settings, refuse_trace_settings
 from service.transport.lifecycle import Lifecycle
 
@@ -36,8 +42,8 @@ class InferenceMethods:
             "ModelConfig": self.model_config,
             "ModelStatistics": self.model_statistics,
             "RepositoryIndex": self.repository_index,
-            "RepositoryModelLoad": self.load_or_unload,
-            "RepositoryModelUnload": self.load_or_unload,
+            "RepositoryModelLoad": self.load,
+            "RepositoryModelUnload": self.unload,
             "SystemSharedMemoryStatus": self.system_status,
             "SystemSharedMemoryRegister": self.system_register,
             "SystemSharedMemoryUnregister": self.system_unregister,
@@ -67,7 +73,7 @@ class InferenceMethods:
 
     async def model_metadata(self, request: pb.ModelMetadataRequest, _: Call) -> pb.ModelMetadataResponse:
         """A model's tensors."""
-        return messages.model_metadata(self._inference.model(request.name, request.version))
+        return messages.model_metadata(self._inference.described(request.name, request.version))
 
     async def model_infer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         """Infer once; a caller who goes away stops the work."""
@@ -83,15 +89,27 @@ class InferenceMethods:
         return messages.model_statistics(self._inference.statistics(request.name, request.version))
 
     async def repository_index(self, request: pb.RepositoryIndexRequest, _: Call) -> pb.RepositoryIndexResponse:
-        """The models; all of them are ready."""
-        if request.repository_name:
-            raise InvalidArgument("repository_name", "'repository_name' specification is not supported")
-        models = metadata.repository_index(self._inference.models)
+        """The versions of the models, also those that were unloaded or could not be loaded."""
+        _check_repository(request.repository_name)
+        models = self._inference.index(ready_only=request.ready)
         return pb.RepositoryIndexResponse(models=[pb.RepositoryIndexResponse.ModelIndex(**model) for model in models])
 
-    async def load_or_unload(self, _: Any, __: Call) -> pb.RepositoryModelLoadResponse:
-        """Not while the server runs."""
-        raise loading_is_off()
+    async def load(self, request: pb.RepositoryModelLoadRequest, call: Call) -> pb.RepositoryModelLoadResponse:
+        """Look into a model's folder, and serve what is new there."""
+        _check_repository(request.repository_name)
+        for name in request.parameters:
+            raise no_load_parameters(name)
+        await self._inference.load(call.tenant, request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(self, request: pb.RepositoryModelUnloadRequest, call: Call) -> pb.RepositoryModelUnloadResponse:
+        """Unload the older versions of a model."""
+        _check_repository(request.repository_name)
+        for name in request.parameters:
+            if name != UNLOAD_DEPENDENTS:
+                raise no_load_parameters(name)
+        await self._inference.unload(call.tenant, request.model_name)
+        return pb.RepositoryModelUnloadResponse()
 
     async def system_status(
         self, request: pb.SystemSharedMemoryStatusRequest, _: Call
@@ -155,3 +173,9 @@ class InferenceMethods:
             else:
                 answer.settings[name].string_param = value
         return answer
+
+
+def _check_repository(name: str) -> None:
+    """Triton's sentence: there is one repository, and it has no name."""
+    if name:
+        raise InvalidArgument("repository_name", "'repository_name' specification is not supported")

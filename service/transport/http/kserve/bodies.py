@@ -99,6 +99,28 @@ class AnswerParameters(BaseModel):
     numerics_id: str
 
 
+class LoadParameters(Body):
+    """None is taken: a model's folder is loaded as it is."""
+
+
+class LoadBody(Body):
+    """The body of a load."""
+
+    parameters: LoadParameters = LoadParameters()
+
+
+class UnloadParameters(Body):
+    """No model here depends on another."""
+
+    unload_dependents: bool = False
+
+
+class UnloadBody(Body):
+    """The body of an unload."""
+
+    parameters: UnloadParameters = UnloadParameters()
+
+
 class OutputAnswer(BaseModel):
     """An output; its elements flat in `data`, or as bytes behind the JSON."""
 

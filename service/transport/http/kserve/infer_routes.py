@@ -73,7 +73,7 @@ def infer_routes(inference: LateInference, tenants: TenantResolver, *, max_reque
     @router.post(
         "/models/{model}/versions/{version}/infer",
         name="ModelVersionInfer",
-        summary="Infer with a version, of which there is `1`",
+        summary="Infer with a version, named by its number or by 8 digits or more of its digest",
         **documented,
     )
     async def infer_version(model: str, version: str, request: Request, tenant: Tenant = caller) -> Response:

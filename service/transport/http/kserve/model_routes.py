@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from service.transport.http.kserve.bodies import IndexBody, IndexedModel, ModelMetadata, Statistics, read_body
+from service.sessions.commands import Tenant
+from service.transport.caller import TenantResolver
+from service.transport.http.kserve.bodies import (
+    IndexBody,
+    IndexedModel,
+    LoadBody,
+    ModelMetadata,
+    Statistics,
+    UnloadBody,
+    read_body,
+)
 from service.transport.http.kserve.documentation import NO_QUERY, optional_body
 from service.transport.http.kserve.errors import REFUSALS, KserveError
-from service.transport.kserve import metadata
 from service.transport.kserve.late import LateInference
-from service.transport.kserve.refusals import MODEL_NOT_READY, Malformed, loading_is_off
+from service.transport.kserve.refusals import MODEL_NOT_READY, Malformed
 from service.transport.lifecycle import Lifecycle
 
-_OFF: dict[int | str, dict[str, Any]] = {403: {"model": KserveError, "description": "PERMISSION_DENIED: always"}}
-_OF_VERSION = "The same of a version, of which there is `1`"
+_NOT_ALLOWED: dict[int | str, dict[str, Any]] = {
+    403: {"model": KserveError, "description": "PERMISSION_DENIED: but to callers of the tenant in --model-admin"},
+    503: {"model": KserveError, "description": "UNAVAILABLE: the server is starting"},
+}
+_OF_VERSION = "The same of a version, named by its number or by 8 digits or more of its digest"
 
 
-def model_routes(inference: LateInference, lifecycle: Lifecycle) -> APIRouter:
+def model_routes(inference: LateInference, lifecycle: Lifecycle, tenants: TenantResolver) -> APIRouter:
     """The routes; every one of a model stands there once more for a version of it."""
     router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS, dependencies=NO_QUERY)
     router.include_router(_described(inference))
     router.include_router(_ready_and_counted(inference, lifecycle))
-    router.include_router(_repository(inference))
+    router.include_router(_repository(inference, tenants))
     return router
 
 
@@ -32,7 +44,7 @@ def _described(inference: LateInference) -> APIRouter:
     router = APIRouter()
 
     def described(model: str, version: str) -> ModelMetadata:
-        return ModelMetadata.model_validate(metadata.model_metadata(inference.here.model(model, version)))
+        return ModelMetadata.model_validate(inference.here.described(model, version))
 
     @router.get("/models/stats", name="Statistics", summary="What was inferred since the start, by model")
     async def all_statistics() -> Statistics:  # stands first, or `stats` would be a model
@@ -94,29 +106,50 @@ def _ready_and_counted(inference: LateInference, lifecycle: Lifecycle) -> APIRou
     return router
 
 
-def _repository(inference: LateInference) -> APIRouter:
+def _repository(inference: LateInference, tenants: TenantResolver) -> APIRouter:
     router = APIRouter(prefix="/repository")
-    off: dict[str, Any] = {"responses": _OFF, "response_class": Response}
+
+    def tenant_of(request: Request) -> Tenant:
+        return tenants.resolve(request.headers.get)
+
+    caller: Any = Depends(tenant_of)
+    guarded: dict[str, Any] = {"responses": _NOT_ALLOWED, "response_class": Response}
 
     @router.post(
         "/index",
         name="RepositoryIndex",
-        summary="The models of this server",
+        summary="The versions of the models, also those that were unloaded or could not be loaded",
         openapi_extra=optional_body(IndexBody, {"ready": True}),
     )
     async def index(request: Request) -> list[IndexedModel]:
-        if body := await request.body():
-            read_body(IndexBody, body)  # all of them are ready once the server answers
-        return [IndexedModel(**model) for model in metadata.repository_index(inference.here.models)]
-
-    @router.post("/models/{model}/load", name="RepositoryModelLoad", summary="Refused: a start chooses models", **off)
-    async def load(model: str) -> Response:
-        raise loading_is_off()
+        body = await request.body()
+        wanted = read_body(IndexBody, body) if body else IndexBody()
+        return [IndexedModel(**model) for model in inference.here.index(ready_only=wanted.ready)]
 
     @router.post(
-        "/models/{model}/unload", name="RepositoryModelUnload", summary="Refused: a start chooses models", **off
+        "/models/{model}/load",
+        name="RepositoryModelLoad",
+        summary="Look into a model's folder, and serve what is new there beside what serves",
+        openapi_extra=optional_body(LoadBody, {}),
+        **guarded,
     )
-    async def unload(model: str) -> Response:
-        raise loading_is_off()
+    async def load(model: str, request: Request, tenant: Tenant = caller) -> Response:
+        if body := await request.body():
+            read_body(LoadBody, body)
+        await inference.here.load(tenant, model)
+        return PlainTextResponse()
+
+    @router.post(
+        "/models/{model}/unload",
+        name="RepositoryModelUnload",
+        summary="Unload the older versions of a model; their sessions go over to the newest",
+        openapi_extra=optional_body(UnloadBody, {}),
+        **guarded,
+    )
+    async def unload(model: str, request: Request, tenant: Tenant = caller) -> Response:
+        if body := await request.body():
+            read_body(UnloadBody, body)
+        await inference.here.unload(tenant, model)
+        return PlainTextResponse()
 
     return router

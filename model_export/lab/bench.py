@@ -35,7 +35,8 @@ class Bar:
 class Bench:
     """models: where trained networks are found.  out: where those go that are trained now, for this experiment.
 
-    With `full` nothing that was trained before is used. The same seed gives the same finding on one machine.
+    With `full` nothing that was trained before is used. corpus: the text that somebody gave to train on.
+    The same seed gives the same finding on one machine.
     """
 
     models: Path
@@ -44,6 +45,7 @@ class Bench:
     seed: int = 0
     full: bool = False
     console: Console = Console(stderr=True)
+    corpus: str | None = None
 
     def network(self, name: str, config: NetworkConfig, train: Callable[[], Network]) -> Network:
         """The trained network of that name: the one that is there, if it has this shape, or else a new one.
@@ -74,9 +76,16 @@ class Bench:
             model_folder.save_unserved(network, folder)
         return folder
 
+    def kept(self, name: str) -> Network:
+        """The network of that name that this run trained, or else started from. Raises ExportError if there is none."""
+        made, found = self.out / name, self.models / name
+        trained = self.full or not (found / model_folder.WEIGHTS_FILE).exists()
+        return model_folder.load(made if trained else found)
+
     @property
     def _made_by(self) -> str:
-        return f"carousel lab {self.experiment} --full --seed {self.seed}"
+        text = "" if self.corpus is None else f" --corpus {Path(self.corpus).name}"
+        return f"carousel lab {self.experiment} --full --seed {self.seed}{text}"
 
     def measured(self, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What many trainings gave, which take too long to be run each time: kept runs of these settings, or new ones.

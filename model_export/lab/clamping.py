@@ -23,18 +23,24 @@ class Clamp:
 
 
 @torch.no_grad()
-def scores_with(network: Network, symbols: Tensor, clamps: Sequence[Clamp]) -> Tensor:
-    """Read int64 [time, rows] from the beginning with some units held; scores [time, rows, size].
+def scores_with(
+    network: Network, symbols: Tensor, clamps: Sequence[Clamp], before: Sequence[States] | None = None
+) -> Tensor:
+    """Read int64 [time, rows] with some units held; scores [time, rows, size].
 
-    Raises TrainingError if there is no such layer, unit or state.
+    before: the states to start from; those of the beginning if not given. Raises TrainingError if there is no such
+    layer, unit or state.
     """
     layers = network.stack.layers
     for clamp in clamps:
         _check(layers, clamp.place)
     xs = network.embedding(symbols)
-    for number, layer in enumerate(layers):
+    for number, (layer, states) in enumerate(zip(layers, before or network.initial(symbols.shape[1]), strict=True)):
         own = [clamp for clamp in clamps if clamp.place.layer == number]
-        states, outputs = layer.initial(symbols.shape[1]), []
+        if not own:
+            xs, _ = layer(xs, states)
+            continue
+        outputs = []
         for x in xs:
             states, signals = layer.step(x, states)
             states, output = _held(layer, states, signals, own)

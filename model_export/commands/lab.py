@@ -24,7 +24,10 @@ _NAME = "An experiment; `all` for every one and a page of them; none to list the
 _FULL = "Train again instead of starting from the shipped networks."
 _OUT = "Folder for pictures, JSON, the page, and what is trained."
 _MODELS = "Folder of trained networks to start from; the shipped ones by default."
+_CORPUS = "Train on this text: a file, a folder, `stdlib` or `package:NAME`; of `code` and `posts`."
 _SET = "A setting of the experiment, NAME=VALUE; may repeat."
+_LAYER = "Draw this layer of the experiment's network, 0 being the lowest; with --unit one unit of it."
+_UNIT = "Draw this unit, and measure what the network expects without it; of layer 0 if no --layer is given."
 
 
 @reported
@@ -32,7 +35,10 @@ def lab(
     name: Annotated[str | None, typer.Argument(help=_NAME)] = None,
     full: Annotated[bool, typer.Option("--full", help=_FULL)] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help=_SET)] = None,
+    corpus: Annotated[str | None, typer.Option(help=_CORPUS)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the training, and of what is drawn to test it.")] = 0,
+    layer: Annotated[int | None, typer.Option(help=_LAYER)] = None,
+    unit: Annotated[int | None, typer.Option(help=_UNIT)] = None,
     out: Annotated[Path, typer.Option(help=_OUT)] = Path("lab-report"),
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON to standard output.")] = False,
@@ -43,6 +49,7 @@ def lab(
     from model_export.errors import TrainingError
     from model_export.lab import catalogue, outcome
     from model_export.lab.bench import Bench
+    from model_export.lab.looking import look
 
     if name is None:
         _list([catalogue.load(one) for one in catalogue.NAMES])
@@ -50,15 +57,33 @@ def lab(
     given = _settings(set_ or ())
     if name == EVERYTHING and given:
         raise TrainingError("--set changes one experiment; name it instead of `all`")
+    if name == EVERYTHING and corpus is not None:
+        raise TrainingError("--corpus is for one experiment; name it instead of `all`")
     experiments = [catalogue.load(one) for one in (catalogue.NAMES if name == EVERYTHING else (name,))]
+    asked = layer is not None or unit is not None
+    if name == EVERYTHING and asked:
+        raise TrainingError("--layer and --unit look into one experiment; name it instead of `all`")
+    if corpus is not None and experiments[0].corpus == "none":
+        reading = [one for one in catalogue.NAMES if catalogue.load(one).corpus != "none"]
+        raise TrainingError(f"{name} makes its own sequences; --corpus is for {', '.join(reading)}")
     chosen = [(experiment, experiment.with_settings(given)) for experiment in experiments]
+    if asked:
+        chosen[0][0].check_place(chosen[0][1], layer or 0, unit)
     torch.set_num_threads(1)  # networks of ten units are slower on more
-    bench = Bench(models or _shipped(), out / "models", seed=seed, console=console)
+    bench = Bench(models or _shipped(), out / "models", seed=seed, console=console, corpus=corpus)
     outcomes = []
     for experiment, settings in chosen:
         started = time.monotonic()
         anew = full or experiment.trains_otherwise(settings)
-        finding = experiment.answer(replace(bench, experiment=experiment.name, full=anew), settings)
+        if anew and name == EVERYTHING and experiment.corpus == "must":
+            say(f"{experiment.name} starts from the shipped networks: to train anew it must be given its --corpus")
+            anew = False
+        own = replace(bench, experiment=experiment.name, full=anew)
+        finding = experiment.answer(own, settings)
+        if asked and experiment.looked is not None:
+            picture = look(own.kept(experiment.looked.model), experiment.looked.reads, layer or 0, unit)
+            finding = replace(finding, pictures=(*finding.pictures, picture))
+            say(picture.caption)
         outcomes.append(outcome.Outcome(experiment, settings, finding, time.monotonic() - started))
         written = outcome.write(outcomes[-1], out)
         _tell(outcomes[-1], written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -45,12 +45,39 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked(Generic[S]):
+    """What `--layer` and `--unit` look at: a model that the experiment leaves, and what it reads meanwhile.
+
+    units: how many there are in each layer with these settings, the lowest first.
+    """
+
+    model: str
+    reads: str
+    units: Callable[[S], tuple[int, ...]]
+
+    def check(self, settings: S, layer: int, unit: int | None) -> None:
+        """Raises TrainingError if there is no such layer or unit."""
+        units = self.units(settings)
+        if not 0 <= layer < len(units):
+            raise TrainingError(f"--layer: {self.model} has no layer {layer}; {_those(len(units), 'layer')}")
+        if unit is not None and not 0 <= unit < units[layer]:
+            raise TrainingError(
+                f"--unit: layer {layer} of {self.model} has no unit {unit}; {_those(units[layer], 'unit')}"
+            )
+
+
+def _those(count: int, what: str) -> str:
+    return f"it has {what} 0 alone" if count == 1 else f"it has {what}s 0 to {count - 1}"
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment(Generic[S]):
     """One command of the lab.
 
     question: what a reader wants to know.  source: who asked it first.  settings: the defaults; the checked fields
     are what `--set` may change.  run: trains or loads, looks, and answers every claim.  looks: settings that change
-    what is looked at and not what is trained.
+    what is looked at and not what is trained.  looked: where `--layer` and `--unit` look, if there is one network to
+    be looked at.  corpus: whether it trains on text that may be given, or, to train anew, must be.
     """
 
     name: str
@@ -62,6 +89,14 @@ class Experiment(Generic[S]):
     run: Callable[[Bench, S], Finding]
     serves: tuple[Served, ...] = ()
     looks: frozenset[str] = frozenset()
+    corpus: Literal["none", "may", "must"] = "none"
+    looked: Looked[S] | None = None
+
+    def check_place(self, settings: S, layer: int, unit: int | None) -> None:
+        """Raises TrainingError if there is nothing to look at, or no such layer or unit in it."""
+        if self.looked is None:
+            raise TrainingError(f"{self.name} compares many networks and leaves none for --layer and --unit to look at")
+        self.looked.check(settings, layer, unit)
 
     def trains_otherwise(self, settings: S) -> bool:
         """Whether networks that were trained with the defaults are not what these settings ask for."""

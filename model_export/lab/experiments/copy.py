@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import batch_of
@@ -235,5 +235,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(EXACT, QUIET, PRICED, APART, NEXT, CHANCE),
     run=run,
+    looked=Looked("copy", "bacXbac", lambda settings: (settings.units, settings.units)),
     serves=(Served("copy", "bacX", "it suggests bac"),),
 )

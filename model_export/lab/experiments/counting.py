@@ -18,14 +18,14 @@ from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.clamping import Clamp, scores_with
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import Batch, batch_of
 from model_export.lab.symbols import Symbols
 from model_export.lab.training import Recipe, best_of, fit
 from model_export.lab.units import Place, Ranked, rank_units, sparseness
-from service.model.checked import Between, Checked, NotAccepted
+from service.model.checked import Between, Checked
 
 LETTERS = Symbols.letters("aXb")
 _A, _X, _B = (LETTERS.number(letter) for letter in "aXb")
@@ -42,12 +42,6 @@ class Settings(Checked):
     units: Annotated[int, Between(1, 256)] = 10
     longest: Annotated[int, Between(5, 50)] = 10
     steps: Annotated[int, Between(1, 50_000)] = 4_000
-    unit: Annotated[int, Between(-1, 255)] = -1  # the one to draw; -1: the one that counts
-
-    def __post_init__(self) -> None:
-        Checked.__post_init__(self)
-        if self.unit >= self.units:
-            raise NotAccepted(f"there is no unit {self.unit}; there are 0 to {self.units - 1}", "unit")
 
 
 EXACT = Claim(
@@ -168,9 +162,9 @@ def run(bench: Bench, settings: Settings) -> Finding:
         STEADY.verdict(unsteadiness(network, counter.place.unit, settings.longest)),
         KNOCKED_OUT.verdict(1 - losses[counter.place.unit], _of_the_others(losses, counter.place.unit)),
     )
-    drawn = counter.place.unit if settings.unit < 0 else settings.unit
+    unit = counter.place.unit
     pictures_made = (
-        Picture("counter", _draw_counter(network, drawn, settings.longest), _counter_caption(drawn, counter)),
+        Picture("counter", _draw_counter(network, unit, settings.longest), _COUNTER_CAPTION.format(unit=unit)),
         Picture("units", _draw_units(network, settings.longest), _UNITS_CAPTION),
     )
     return Finding(
@@ -223,11 +217,9 @@ _STORY = (
 _UNITS_CAPTION = (
     "What all units remember (c) and show (h) while ten a's, an X and ten b's go by. Several go with the count."
 )
-
-
-def _counter_caption(unit: int, counter: Ranked) -> str:
-    which = "the unit that counts" if unit == counter.place.unit else "as asked"
-    return f"Unit {unit} ({which}): its memory c climbs with each a and comes down with each b. Below, its gates."
+_COUNTER_CAPTION = (
+    "Unit {unit} (the unit that counts): its memory c climbs with each a and comes down with each b. Below, its gates."
+)
 
 
 def _draw_counter(network: Network, unit: int, n: int) -> Figure:
@@ -259,6 +251,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(EXACT, BEYOND, COUNTER, CHANCE, SPARSE, STEADY, KNOCKED_OUT),
     run=run,
-    looks=frozenset({"unit"}),
+    looked=Looked("counting", "aaaaaaXbbbbbb", lambda settings: (settings.units,)),
     serves=(Served("counting", "aaaX", "it suggests bbb, and then the end"),),
 )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
@@ -223,5 +223,8 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(TWO, BEYOND_SEEDS, THREE, TOP_KEEPS, SLOWER),
     run=run,
+    looked=Looked(
+        "depth-3", "def read(self, size=-1):\n    return self", lambda settings: (configs(settings)[3].units,) * 3
+    ),
     serves=(Served("depth-3", "import os", "three narrow layers go on as they learned from Python"),),
 )

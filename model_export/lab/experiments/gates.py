@@ -19,7 +19,7 @@ from torch import Tensor
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import Batch, batch_of
@@ -27,7 +27,7 @@ from model_export.lab.symbols import END
 from model_export.lab.training import Recipe, fit, new_network
 from model_export.lab.units import beyond, rank_units
 from model_export.lab.words import Words
-from service.model.checked import Between, Checked, NotAccepted
+from service.model.checked import Between, Checked
 
 FOODS: Mapping[str, tuple[str, ...]] = {
     "France": ("croissant", "baguette", "quiche"),
@@ -55,12 +55,6 @@ class Settings(Checked):
     units: Annotated[int, Between(2, 256)] = 32
     embedding: Annotated[int, Between(1, 128)] = 12
     steps: Annotated[int, Between(1, 50_000)] = 3_000
-    unit: Annotated[int, Between(-1, 255)] = -1  # the one to draw; -1: the one that counts people
-
-    def __post_init__(self) -> None:
-        Checked.__post_init__(self)
-        if self.unit >= self.units:
-            raise NotAccepted(f"there is no unit {self.unit}; there are 0 to {self.units - 1}", "unit")
 
 
 FRANCE = Claim(
@@ -237,7 +231,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
             float(np.mean(alike)), f"Mary: {', '.join(near['Mary'])}; pizza: {', '.join(near['pizza'])}"
         ),
     )
-    unit = counter.place.unit if settings.unit < 0 else settings.unit
+    unit = counter.place.unit
     drawn = (
         Picture("sentence", _draw_sentence(watched, cut, unit), _SENTENCE_CAPTION.format(unit=unit)),
         Picture("gates", _draw_gates(watched, cut), _GATES_CAPTION),
@@ -340,5 +334,5 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(FRANCE, ITALY, HER, BUT, PEOPLE_UNIT, CHANCE, SAID, LARGE, NEIGHBOURS),
     run=run,
-    looks=frozenset({"unit"}),
+    looked=Looked("gates", SENTENCE, lambda settings: (settings.units,)),
 )

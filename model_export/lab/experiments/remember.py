@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import Batch, batch_of
@@ -234,5 +234,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(EXACT, LONGER, KEEPER, A_UNIT, B_UNIT, SHOWN_BEFORE, OPEN, CLOSED),
     run=run,
+    looked=Looked("remember", "AxxxxxxYaBxxxYb", lambda settings: (settings.units,)),
     serves=(Served("remember", "AxxxxxxY", "it suggests a; after BxxxY it suggests b"),),
 )

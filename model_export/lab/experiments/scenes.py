@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import IGNORED, Batch, batch_of
@@ -288,5 +288,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(FRAME_BY_FRAME, LSTM_RIGHT, BETTER, RESETS, KEEPS, PLACE_GATE, DEATH_GATE),
     run=run,
+    looked=Looked("scenes", "B.wb|H.bD|B.w", lambda settings: (settings.units,)),
     serves=(Served("scenes", "B.w", "it suggests s, swimming; after B.w|w it suggests t, bathing"),),
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import Batch, batch_of
@@ -231,5 +231,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(EXACT, COUNTER, SHUT, ACTIVE, ONLY_AT_Y, ENCODES),
     run=run,
+    looked=Looked("selective", "aXaXXaYbbb", lambda settings: (settings.units,)),
     serves=(Served("selective", "aXaXXaY", "it suggests bbb, for three a's"),),
 )

@@ -22,7 +22,7 @@ from model_export.cells.elman import Elman
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.sequences import Batch, batch_of
 from model_export.lab.symbols import END, Symbols
@@ -234,6 +234,7 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(STATED, ONLY_THERE, LEARNED, LEARNED_ONLY, LONGER),
     run=run,
+    looked=Looked("turnstile", "ccwccwc", lambda settings: (settings.units,)),
     looks=frozenset({"beyond"}),
     serves=(Served("turnstile", "cc", "the only suggestion worth its name is w; type another c and it stops"),),
 )

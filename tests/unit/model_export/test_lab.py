@@ -6,15 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner, Result
 
+from model_export.cells.lstm import Lstm
 from model_export.commands import lab as command
 from model_export.lab import catalogue
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding
+from model_export.lab.looking import moved_without
 from model_export.lab.model_folder import WEIGHTS_FILE
+from model_export.lab.network import NetworkConfig
+from model_export.lab.symbols import Symbols
+from model_export.lab.training import new_network
 from service.model.manifest import MANIFEST_FILE, ModelFolderError, read_manifest
 from service.runtime.onnx_model import load_model
 from service.runtime.promise import check_promise
@@ -88,9 +94,17 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
     for arguments, message in (
         (["counting", "--set", "units=0"], "units: 0 is not from 1 to 256"),
         (["counting", "--set", "units=ten"], "units is a whole number, not 'ten'"),
-        (["counting", "--set", "unit=10"], "there is no unit 10"),
-        (["gates", "--set", "unit=32"], "there is no unit 32; there are 0 to 31"),
-        (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps, unit"),
+        (["counting", "--unit", "10"], "layer 0 of counting has no unit 10; it has units 0 to 9"),
+        (["gates", "--unit", "32"], "layer 0 of gates has no unit 32; it has units 0 to 31"),
+        (["counting", "--unit", "-1"], "has no unit -1"),
+        (["counting", "--layer", "1"], "counting has no layer 1; it has layer 0 alone"),
+        (
+            ["copy", "--set", "units=4", "--layer", "1", "--unit", "4"],
+            "layer 1 of copy has no unit 4; it has units 0 to 3",
+        ),
+        (["vanishing", "--unit", "0"], "vanishing compares many networks and leaves none"),
+        (["all", "--unit", "0"], "--layer and --unit look into one experiment"),
+        (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps"),
         (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),
         (["cuonting"], "there is no experiment 'cuonting'; there are turnstile, counting"),
         (["all", "--set", "units=3"], "--set changes one experiment"),
@@ -110,10 +124,36 @@ def test_a_small_network_is_trained_exported_and_looked_at(tmp_path: Path) -> No
 
 
 def test_a_setting_that_only_looks_takes_the_shipped_network_and_one_that_trains_does_not(tmp_path: Path) -> None:
-    for given, trains in (("unit=9", False), ("steps=3", True)):
-        result = _run(["counting", "--set", given, "--json", "--out", str(tmp_path / given)])
+    for given, trains in (("beyond=9", False), ("steps=3", True)):
+        result = _run(["turnstile", "--set", given, "--json", "--out", str(tmp_path / given)])
         assert result.exit_code == 0, result.stderr
-        assert (tmp_path / given / "models" / "counting" / MANIFEST_FILE).exists() == trains
+        assert (tmp_path / given / "models" / "turnstile" / MANIFEST_FILE).exists() == trains
+
+
+def test_a_unit_or_a_layer_that_is_asked_for_is_drawn_and_what_the_unit_is_for_is_measured(tmp_path: Path) -> None:
+    for arguments, picture in (
+        (["counting", "--unit", "9"], "counting-layer-0-unit-9.png"),
+        (["question", "--unit", "1"], "question-layer-0-unit-1.png"),
+        (["copy", "--layer", "1"], "copy-layer-1.png"),
+        (["counting", "--set", "units=3", "--set", "steps=5", "--unit", "2"], "counting-layer-0-unit-2.png"),
+    ):
+        result = _run([*arguments, "--out", str(tmp_path)])
+        assert result.exit_code == 0, result.stderr
+        assert (tmp_path / picture).stat().st_size > 5_000
+        assert "As asked: " in result.stderr
+        assert ("With it held at zero" in result.stderr) == ("--unit" in arguments)
+
+
+def test_what_is_expected_does_not_move_without_a_unit_that_does_nothing() -> None:
+    network = new_network(NetworkConfig(Symbols.letters("ab"), units=3), seed=0)
+    with torch.no_grad():
+        network.head.weight[:, 1] = 0
+        (layer,) = network.stack.layers
+        assert isinstance(layer, Lstm)
+        layer.R[:, 1] = 0
+    numbers = network.symbols.encode("abba")
+    assert moved_without(network, numbers, 0, 1).max() < 1e-6
+    assert moved_without(network, numbers, 0, 2).max() > 1e-4
 
 
 def test_without_a_name_the_experiments_are_listed() -> None:

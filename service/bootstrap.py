@@ -15,8 +15,9 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -25,12 +26,19 @@ from service.engine.requests import ModelIdentity
 from service.engine.state_tree import BudgetTooSmall
 from service.engines import Engines, Models
 from service.greeting import Addresses, greeting, reachable
-from service.loading import Loading, ModelFolder, ModelFolderError, warn_of_dependence
+from service.loading import Loading, ModelFolderError, warn_of_dependence
 from service.sessions.limits import Limits
 from service.sessions.service import Sessions
 from service.sessions.stores.opening import CannotOpen
 from service.settings import CapacityConfig, ListenConfig, RolloutConfig, Settings, StoreConfig, TransportConfig
-from service.storing import Opening, max_awake, sweep_for_ever, where_text_is_kept
+from service.storing import (
+    Opening,
+    last_snapshots,
+    max_awake,
+    snapshot_for_ever,
+    sweep_for_ever,
+    where_text_is_kept,
+)
 from service.telemetry.late import LateEngineObserver, LateRequestObserver, LateStoreObserver
 from service.telemetry.logs import configure_logs
 from service.telemetry.timed_store import TimedStore
@@ -44,7 +52,10 @@ from service.transport.listening import CannotListen, open_socket
 if TYPE_CHECKING:
     from service.http_and_metrics import HttpAndMetrics
     from service.rollout import Rollout, Source
+    from service.sessions.ports import Store
     from service.telemetry.scraping import MetricsServer
+    from service.tensor_serving import TensorServing
+    from service.tensors.ports import TensorModel
 
 # How long a busy thread keeps the interpreter lock: at the default 5 ms the model loses most of its rate to it
 # (docs/decisions/007-transports.md).
@@ -63,7 +74,7 @@ class StartFailed(Exception):
 class Server:
     """Every component of one process around its models. `start`, then `stop`; both on the event loop.
 
-    sources: by the name of a model, where later versions of it come from.
+    sources: by the name of a model, where later versions of it come from.  tensors: models that read no text.
     """
 
     def __init__(
@@ -77,16 +88,23 @@ class Server:
         grace_s: float,
         sources: Mapping[str, Source] | None = None,
         rollout: RolloutConfig | None = None,
+        tensors: Sequence[TensorModel] = (),
     ) -> None:
-        self._models, self._opening = models, opening
+        self._models, self._opening, self._tensors = models, opening, tensors
         self._sources, self._rollout_config = sources or {}, rollout or RolloutConfig()
         self._rollout: Rollout | None = None
         self._listen, self._transport, self._capacity, self._grace_s = listen, transport, capacity, grace_s
+        self._tensor_budget_bytes = 0
+        if tensors:  # all of them together have the share of one model
+            self._tensor_budget_bytes = capacity.state_budget_bytes // (len(models) + 1)
+            kept = capacity.state_budget_bytes - self._tensor_budget_bytes if models else capacity.state_budget_bytes
+            self._capacity = replace(capacity, state_budget_bytes=kept)
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
         self.lifecycle = Lifecycle()
         self._metrics_server: MetricsServer | None = None
         self._engine_observers = {identity.name: LateEngineObserver() for _, identity in models}
+        self._tensor_serving: TensorServing | None = None
         self._request_observer = LateRequestObserver()
         self._store_observer = LateStoreObserver()
 
@@ -175,9 +193,9 @@ class Server:
         self._facades.append(rest.http.stop)
 
     def _prepare_the_rest(self, sessions: Sessions, engines: Engines, metrics_port: int) -> HttpAndMetrics:
-        import service.rollout  # made on the event loop, where it need not be waited for any more
         from service.http_and_metrics import prepare
 
+        import_module("service.rollout")  # here, where nobody waits for it; made on the event loop
         return prepare(
             sessions,
             engines.suggesters,
@@ -211,22 +229,42 @@ class Server:
             store = self._opening.take()
         except CannotOpen as error:
             raise StartFailed(f"--store: {error}") from error
+        timed = TimedStore(store, self._store_observer)
+        limits = Limits(
+            max_sessions=self._capacity.max_sessions,
+            max_awake=max_awake(self._opening.config),
+            max_text_bytes=self._capacity.max_session_bytes,
+            max_inserted_bytes=self._capacity.max_edit_bytes,
+            snapshots=self._opening.config.snapshots,
+        )
         sessions = Sessions(
             engines.suggesters,
-            TimedStore(store, self._store_observer),
+            timed,
             new_id=lambda: secrets.token_hex(16),
             new_incarnation=lambda: secrets.randbits(63),
-            limits=Limits(
-                max_sessions=self._capacity.max_sessions,
-                max_awake=max_awake(self._opening.config),
-                max_text_bytes=self._capacity.max_session_bytes,
-                max_inserted_bytes=self._capacity.max_edit_bytes,
-            ),
+            limits=limits,
+            elsewhere={model.identity.name: model.way_out for model in self._tensors},
         )
+        if self._tensors:
+            self._open_tensors(timed, limits)
         self._closing.push_async_callback(sessions.close)
+        self._closing.push_async_callback(last_snapshots, sessions)
+        self._closing.callback(asyncio.create_task(snapshot_for_ever(sessions)).cancel)
         if self._opening.config.retention_s is not None:
             self._closing.callback(asyncio.create_task(sweep_for_ever(sessions)).cancel)
         return sessions
+
+    def _open_tensors(self, store: Store, limits: Limits) -> None:
+        from service.tensor_serving import TensorServing  # who serves texts alone need not wait for it
+
+        self._tensor_serving = TensorServing(
+            self._tensors,
+            store,
+            limits,
+            budget_bytes=self._tensor_budget_bytes,
+            max_waiting=self._capacity.max_queued,
+        )
+        self._closing.callback(self._tensor_serving.close)
 
     async def _stop_facades(self) -> None:
         """Both at once, so that they share the grace."""
@@ -256,14 +294,14 @@ def serve(settings: Settings, loading: Loading, opening: Opening) -> None:
     """
     configure_logs(settings.log().level, settings.log().format)
     try:
-        models = loading.result()
+        loaded = loading.result()
     except ModelFolderError as error:
         raise StartFailed(str(error)) from error
+    models = loaded.models
     for model in models:
         warn_of_dependence(model)
-    folders = map(ModelFolder, settings.models_to_load())
-    sources = {model.identity.name: folder for model, folder in zip(models, folders, strict=True)}
-    run(settings, [(model, model.identity) for model in models], opening, sources)
+    sources = {model.identity.name: folder for model, folder in zip(models, loaded.folders, strict=True)}
+    run(settings, [(model, model.identity) for model in models], opening, sources, loaded.tensors)
 
 
 def run(settings: Settings, models: Models, opening: Opening, sources: Mapping[str, Source] | None = None) -> None:
@@ -277,13 +315,22 @@ def run(settings: Settings, models: Models, opening: Opening, sources: Mapping[s
         grace_s=settings.grace_s,
         sources=sources,
         rollout=settings.rollout(),
+        tensors=tensors,
     )
-    identities = [identity for _, identity in models]
+    identities = [*(identity for _, identity in models), *(model.identity for model in tensors)]
+    example = None if models else tensors[0].example
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(server, identities, opening.config, banner=settings.log_format != "json"))
+        runner.run(_run(server, identities, opening.config, example, banner=settings.log_format != "json"))
 
 
-async def _run(server: Server, identities: Sequence[ModelIdentity], storing: StoreConfig, *, banner: bool) -> None:
+async def _run(
+    server: Server,
+    identities: Sequence[ModelIdentity],
+    storing: StoreConfig,
+    example: Mapping[str, object] | None,
+    *,
+    banner: bool,
+) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -296,7 +343,7 @@ async def _run(server: Server, identities: Sequence[ModelIdentity], storing: Sto
     gc.enable()
     log = logging.getLogger("carousel")
     if banner:
-        print(greeting(addresses, identities, where_text_is_kept(storing)), file=sys.stderr, flush=True)
+        print(greeting(addresses, identities, where_text_is_kept(storing), example), file=sys.stderr, flush=True)
     default = identities[0]
     about = {
         "model": default.name,

@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.model.manifest import Manifest, ModelFolderError, read_manifest
+from service.model.series_manifest import read_any_manifest
 from service.runtime.onnx_model import OnnxStepModel, load_model
 from service.settings import ModelConfig
 
-__all__ = ["Loading", "ModelFolder", "ModelFolderError", "begin_loading", "load_models", "warn_of_dependence"]
+if TYPE_CHECKING:
+    from service.tensors.ports import TensorModel
 
-Loading = Future[list[OnnxStepModel]]
-"""Models that are being loaded, in the order of their folders; its result raises ModelFolderError."""
+__all__ = ["Loaded", "Loading", "ModelFolder", "ModelFolderError", "begin_loading", "load_all", "warn_of_dependence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Models in the order of their folders. folders: those of `models`.  tensors: the models that read no text."""
+
+    models: Sequence[OnnxStepModel]
+    folders: Sequence[ModelFolder]
+    tensors: Sequence[TensorModel] = ()
+
+
+Loading = Future[Loaded]
+"""Models that are being loaded; its result raises ModelFolderError."""
 
 
 def begin_loading(wanted: Sequence[ModelConfig]) -> Loading:
     """Begin; most of it (reading, hashing, onnxruntime's own work) needs no interpreter lock."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="carousel-loading")
-    loading = thread.submit(load_models, wanted)
+    loading = thread.submit(load_all, wanted)
     thread.shutdown(wait=False)
     return loading
 
 
-def load_models(wanted: Sequence[ModelConfig]) -> list[OnnxStepModel]:
+def load_all(wanted: Sequence[ModelConfig]) -> Loaded:
     """Load one after the other. Raises ModelFolderError, also if two have the same name: requests choose by it."""
-    models: dict[str, OnnxStepModel] = {}
-    folders: dict[str, Path] = {}
+    named: dict[str, Path] = {}
+    models, folders, tensors = [], [], []
     for one in wanted:
-        name = read_manifest(one.folder).name
-        if name in models:
+        manifest = read_any_manifest(one.folder)
+        if manifest.name in named:
             raise ModelFolderError(
-                f"{folders[name]} and {one.folder} are both named {name!r}; change `name` in one's manifest.json"
+                f"{named[manifest.name]} and {one.folder} are both named {manifest.name!r}; change `name` in one's "
+                "manifest.json"
             )
-        folders[name] = one.folder
-        models[name] = ModelFolder(one).load()
-    return list(models.values())
+        named[manifest.name] = one.folder
+        if manifest.vocabulary == "bytes":
+            folders.append(ModelFolder(one))
+            models.append(folders[-1].load())
+        else:
+            from service.tensor_serving import load_tensor_model  # who serves texts alone need not wait for it
+
+            tensors.append(load_tensor_model(one))
+    return Loaded(models, folders, tensors)
 
 
 class ModelFolder:
@@ -48,13 +70,12 @@ class ModelFolder:
         self._config = config
 
     def signature(self) -> Hashable:
-        """What changes when something in the folder does, by whatever names and links it is reached; None if it is gone.
+        """What changes when a file of the folder does, by whatever names and links it is reached; None if it is gone.
 
         Looks at no file's content.
         """
         try:
-            with os.scandir(self._config.folder) as entries:
-                found = [(entry.name, os.stat(entry.path)) for entry in entries]
+            found = [(path.name, path.stat()) for path in self._config.folder.iterdir()]
         except OSError:
             return None
         return frozenset((name, one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for name, one in found)

@@ -1,4 +1,4 @@
-"""New versions of models while the server runs: noticed or asked for, loaded beside those that serve, and these unloaded.
+"""New versions of models while the server runs: noticed or asked for, and loaded beside those that they replace.
 
 Imported and made after the first keystroke was answered. On the event loop's thread; what blocks runs on others.
 """
@@ -19,10 +19,10 @@ from service.loading import ModelFolderError
 from service.model.manifest import Manifest
 from service.sessions.commands import Tenant
 from service.settings import RolloutConfig
-from service.transport.kserve.refusals import Malformed, loading_is_off, not_loaded, not_unloaded, unknown_to_repository
+from service.transport.kserve.refusals import loading_is_off, not_loaded, not_unloaded, unknown_to_repository
 from service.transport.kserve.repository import ModelVersion
 from service.version_numbers import VersionNumbers
-from service.versions import ModelVersions, Version
+from service.versions import Version
 
 MOST_LOADED = 4
 """Versions of one model at a time: each has a share of the budget, and its weights in memory."""
@@ -140,7 +140,7 @@ class Rollout:
                 if watch_s is not None and now_s - looked_s >= watch_s:
                     looked_s = now_s
                     await self.look()
-            except Exception:  # a bug must not end the rollouts of a server that runs for months
+            except Exception:  # noqa: BLE001  a bug must not end the rollouts of a server that runs for months
                 self._log.exception("looking after the versions of models failed")
 
     async def look(self) -> None:
@@ -170,7 +170,7 @@ class Rollout:
     async def settle(self) -> None:
         """Move sessions that are idle to the newest version, and unload the versions that are empty then."""
         for versions in self._models.values():
-            while versions.sweep():
+            while versions.sweep():  # noqa: ASYNC110  the others are let go on between
                 await asyncio.sleep(_BETWEEN_MOVES_S)
             for version in versions.take_empty():
                 await self._retire(version)

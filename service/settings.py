@@ -108,6 +108,7 @@ class CapacityConfig:
     state_budget_bytes: int
     max_batch_rows: int
     max_queued: int
+    max_replays: int
     look_ahead: int
 
 
@@ -121,13 +122,13 @@ class StoreConfig:
     kind: Literal["memory", "sqlite", "valkey"]
     path: Path | None = None
     url: str | None = None
-    max_replays: int
     password: str | None = None
     acknowledge: Literal["store", "fsync", "memory"] = "store"
     retention_s: float | None = None
     sessions_per_tenant: int | None = None
     bytes_per_tenant: int | None = None
     max_sessions: int = 10_000
+    snapshots: bool = True
 
     @property
     def described(self) -> str:
@@ -141,7 +142,6 @@ class StoreConfig:
 @dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much to log and in which shape; `auto` is readable on a terminal and JSON elsewhere."""
-    snapshots: bool = True
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "json", "console"]
@@ -241,6 +241,9 @@ class Settings:
     retention: float | None = _optional(
         duration(), "How long a session is kept after its last edit; for ever if not set."
     )
+    snapshots: bool = _setting(
+        switch(), "Keep states beside texts in the store, so that who takes a session over need not replay it.", True
+    )
     max_tenant_sessions: int | None = _optional(whole(1), "Most sessions that a tenant keeps.")
     max_tenant_bytes: int | None = _optional(size(), "Most bytes of text that a tenant keeps in its sessions.")
     api_keys_file: Path | None = _optional(
@@ -259,6 +262,9 @@ class Settings:
     state_budget: int = _setting(size(), "Memory for states, in bytes or as 256MiB.", 256 << 20)
     max_batch_rows: int = _setting(whole(1, 1024), "Most rows that one model step takes.", 64)
     max_queued: int = _setting(whole(1), "Most requests that wait for the engine.", 4096)
+    max_replays: int = _setting(
+        whole(1), "Most long texts that are read anew at a time, as after a failover; others wait their turn.", 8
+    )
     look_ahead: int = _setting(
         whole(0, 16),
         "Less likely next bytes that are computed while nobody waits: CPU for fewer steps later.",
@@ -266,9 +272,6 @@ class Settings:
     )
     grace_s: float = _setting(seconds(0, 3600), "Seconds that calls in flight may take at the end.", 20.0)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-    snapshots: bool = _setting(
-        switch(), "Keep states beside texts in the store, so that who takes a session over need not replay it.", True
-    )
         one_of("debug", "info", "warning", "error"), "Least level logged.", "info"
     )
     log_format: Literal["auto", "json", "console"] = _setting(
@@ -287,9 +290,6 @@ class Settings:
 
     @property
     def default_model(self) -> Path:
-    max_replays: int = _setting(
-        whole(1), "Most long texts that are read anew at a time, as after a failover; others wait their turn.", 8
-    )
         """The folder of the model that answers who names none."""
         return self.model[0]
 
@@ -311,6 +311,7 @@ class Settings:
             self.state_budget,
             self.max_batch_rows,
             self.max_queued,
+            self.max_replays,
             self.look_ahead,
         )
 
@@ -333,6 +334,7 @@ class Settings:
             sessions_per_tenant=self.max_tenant_sessions,
             bytes_per_tenant=self.max_tenant_bytes,
             max_sessions=self.max_sessions,
+            snapshots=self.snapshots,
         )
 
     def _store_password(self) -> str | None:
@@ -340,7 +342,6 @@ class Settings:
             return None
         try:
             return self.store_password_file.read_text(encoding="utf-8").strip()
-            self.max_replays,
         except (OSError, ValueError) as error:
             raise SettingsError(f"{_spellings('store_password_file')}: cannot be read: {error}") from error
 
@@ -363,7 +364,6 @@ SETTINGS: Mapping[str, About] = {
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """The settings of this process. `flags` holds only what was given on the command line.
 
-            snapshots=self.snapshots,
     Raises SettingsError: one sentence that names the setting, the value's fault and the accepted form.
     """
     variables = {name: os.environ.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") for name in SETTINGS}

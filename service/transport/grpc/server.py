@@ -32,6 +32,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _LAST_BYTES_S = 0.25
 _BESIDE_A_DOCUMENT = 1024  # bytes, of ids and names
 _WHOLE_SERVER = ""
+_PING_EVERY_MS = 30_000
+_PONG_WITHIN_MS = 20_000
 _MOST_PENDING = 1 << 14  # two seconds of what an event loop takes; gRPC's own limit is 1,000
 _REFLECTION_PREFIX = "/grpc.reflection.v1alpha.ServerReflection/"
 KSERVE_SERVICE = "inference.GRPCInferenceService"
@@ -70,6 +72,12 @@ class GrpcServer:
                 # An editor may sit idle for hours and still want its stream.
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Who is gone without a word is found, and lets go of what it holds; gRPC alone asks after two hours,
+                # and never a third time on a stream that nobody types on.
+                ("grpc.keepalive_time_ms", _PING_EVERY_MS),
+                ("grpc.keepalive_timeout_ms", _PONG_WITHIN_MS),
+                ("grpc.http2.ping_timeout_ms", _PONG_WITHIN_MS),  # a minute if not set, whatever the line above says
+                ("grpc.http2.max_pings_without_data", 0),
             ]
         )
         guard = CallGuard(

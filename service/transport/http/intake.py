@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from service.transport.lifecycle import Lifecycle
 from service.transport.observer import CANCELLED, OK, Facade, RequestObserver, level_of
 
 _TOO_LARGE = 413
+_TOO_SLOW = 408
+_MORE_WITHIN_S = 30.0  # of a body: who is gone in the middle of one would else be waited for until the process ends
 
 
 class Intake:
@@ -87,12 +90,19 @@ class Intake:
         await self._app(scope, self._limited(receive, most), answer.send)
 
     def _limited(self, receive: Receive, most: int) -> Receive:
-        """For a body without a length: raises when it has grown too large."""
-        taken = 0
+        """For a body without a length: raises when it has grown too large, and for any when no more of it comes."""
+        taken, arrives = 0, True
 
         async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, arrives
+            if not arrives:  # what is waited for is that the caller leaves, or a message of a WebSocket
+                return await receive()
+            try:
+                async with asyncio.timeout(_MORE_WITHIN_S):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(_TOO_SLOW, headers={"connection": "close"}) from None
+            arrives = bool(message.get("more_body"))
             taken += len(message.get("body", b""))
             if taken > most:
                 raise HTTPException(_TOO_LARGE)

@@ -64,6 +64,7 @@ _FRAMEWORK_CODES = {
     400: Code.INVALID_ARGUMENT,
     404: Code.NOT_FOUND,
     405: Code.INVALID_ARGUMENT,
+    408: Code.DEADLINE,
     413: Code.INVALID_ARGUMENT,
     415: Code.INVALID_ARGUMENT,
     426: Code.INVALID_ARGUMENT,
@@ -72,6 +73,7 @@ _FRAMEWORK_CODES = {
 _FRAMEWORK_DETAILS = {
     404: "there is nothing at this path; /docs lists what there is",
     405: "this path does not take this method; /docs lists what it takes",
+    408: "the body did not come: send it at once, or in pieces without such pauses",
     413: "the request is larger than this server takes; send the text in several edits",
     415: "send JSON, with the header content-type: application/json",
     426: "this path speaks WebSocket: connect to it with ws:// or wss://",

@@ -75,9 +75,9 @@ def rank_units(seen: Observed, label: NDArray[np.generic], *, seed: int = 0) -> 
     places = [Place(layer, letter, u) for layer, letter in keys for u in range(seen.signals[layer, letter].shape[1])]
     values = np.concatenate([seen.signals[key] for key in keys], axis=1).astype(np.float64)
     score = _balanced_accuracy if label.dtype == np.bool_ else _explained
-    scores = score(values, label, folds)
-    rotated = (_rotated(label, seen.sequence, generator) for _ in range(ROTATIONS))
-    control = max(float(score(values, one, folds).max()) for one in rotated)
+    labels = np.stack([label, *(_rotated(label, seen.sequence, generator) for _ in range(ROTATIONS))])
+    scores, *of_rotated = score(values, labels.astype(np.float64), folds)
+    control = float(np.max(of_rotated))
     order = np.argsort(-scores, kind="stable")
     return [Ranked(places[n], float(scores[n]), control) for n in order]
 
@@ -113,32 +113,62 @@ def beyond(
     return Observed({key: rest(values) for key, values in seen.signals.items()}, seen.sequence), rest(label)
 
 
-def _explained(values: Values, label: NDArray[np.generic], folds: NDArray[np.int64]) -> Values:
-    """R^2 of a straight line from each column to the label, on the folds that it was not fitted to; [columns]."""
-    wanted = label.astype(np.float64)
-    missed = np.zeros(values.shape[1])
+def _explained(values: Values, labels: Values, folds: NDArray[np.int64]) -> Values:
+    """R^2 of a straight line from each column to each label, on the folds that it was not fitted to; [labels, columns].
+
+    labels: [labels, n]. Everything follows from sums of x, x^2, y and xy over each fold.
+    """
+    x = values - values.mean(axis=0)
+    y = labels - labels.mean(axis=1, keepdims=True)
+    own = [folds == fold for fold in range(FOLDS)]
+    count = np.array([one.sum() for one in own], np.float64)
+    sum_x, sum_xx = (np.stack([part[one].sum(axis=0) for one in own]) for part in (x, x**2))  # [folds, columns]
+    sum_y = np.stack([y[:, one].sum(axis=1) for one in own])[:, :, None]  # [folds, labels, 1]
+    sum_yy = np.stack([(y[:, one] ** 2).sum(axis=1) for one in own])[:, :, None]
+    sum_xy = np.stack([y[:, one] @ x[one] for one in own])  # [folds, labels, columns]
+    missed = np.zeros(sum_xy.shape[1:])
     for fold in range(FOLDS):
-        fit, rest = folds != fold, folds == fold
-        x, y = values[fit], wanted[fit]
-        mean_x, mean_y = x.mean(axis=0), y.mean()
-        slope = ((x - mean_x) * (y - mean_y)[:, None]).sum(axis=0) / np.maximum(((x - mean_x) ** 2).sum(axis=0), 1e-12)
-        missed += ((wanted[rest][:, None] - mean_y - slope * (values[rest] - mean_x)) ** 2).sum(axis=0)
-    return np.asarray(1 - missed / ((wanted - wanted.mean()) ** 2).sum())
+        fit = count.sum() - count[fold]
+        mean_x = (sum_x.sum(axis=0) - sum_x[fold]) / fit
+        mean_y = (sum_y.sum(axis=0) - sum_y[fold]) / fit
+        spread = sum_xx.sum(axis=0) - sum_xx[fold] - fit * mean_x**2
+        slope = (sum_xy.sum(axis=0) - sum_xy[fold] - fit * mean_x * mean_y) / np.maximum(spread, 1e-12)
+        n = count[fold]
+        rest_yy = sum_yy[fold] - 2 * mean_y * sum_y[fold] + n * mean_y**2
+        rest_xy = sum_xy[fold] - mean_x * sum_y[fold] - mean_y * sum_x[fold] + n * mean_x * mean_y
+        rest_xx = sum_xx[fold] - 2 * mean_x * sum_x[fold] + n * mean_x**2
+        missed += rest_yy - 2 * slope * rest_xy + slope**2 * rest_xx
+    return np.asarray(1 - missed / (y**2).sum(axis=1)[:, None])
 
 
-def _balanced_accuracy(values: Values, label: NDArray[np.generic], folds: NDArray[np.int64]) -> Values:
-    """How often each column is nearer to its mean of the right class, both classes weighing the same; [columns]."""
-    yes = label.astype(np.bool_)
-    right = np.zeros((2, values.shape[1]))
-    for fold in range(FOLDS):
-        fit, rest = folds != fold, folds == fold
-        if not (fit & yes).any() or not (fit & ~yes).any():
-            continue
-        mean_yes, mean_no = values[fit & yes].mean(axis=0), values[fit & ~yes].mean(axis=0)
-        says_yes = np.abs(values[rest] - mean_yes) < np.abs(values[rest] - mean_no)
-        right[1] += (says_yes & yes[rest][:, None]).sum(axis=0)
-        right[0] += (~says_yes & ~yes[rest][:, None]).sum(axis=0)
-    return np.asarray((right[1] / yes.sum() + right[0] / (~yes).sum()) / 2)
+def _balanced_accuracy(values: Values, labels: Values, folds: NDArray[np.int64]) -> Values:
+    """How often each column is nearer to its mean of the right class, both weighing the same; [labels, columns].
+
+    labels: 0 or 1, [labels, n].
+    """
+    own = [folds == fold for fold in range(FOLDS)]
+    count = np.stack([labels[:, one].sum(axis=1) for one in own])[:, :, None]  # of the ones, [folds, labels, 1]
+    size = np.array([one.sum() for one in own], np.float64)[:, None, None]
+    ones = np.stack([labels[:, one] @ values[one] for one in own])  # [folds, labels, columns]
+    noes = np.stack([values[one].sum(axis=0) for one in own])[:, None, :] - ones
+    right = np.zeros((2, *ones.shape[1:]))
+    for fold, rest in enumerate(own):
+        many = count.sum(axis=0) - count[fold]
+        few = size.sum(axis=0) - size[fold] - many
+        told = (many > 0) & (few > 0)
+        mean_yes = (ones.sum(axis=0) - ones[fold]) / np.maximum(many, 1)
+        mean_no = (noes.sum(axis=0) - noes[fold]) / np.maximum(few, 1)
+        middle, above = (mean_yes + mean_no) / 2, mean_yes > mean_no
+        columns = values[rest].T  # [columns, n of the fold]
+        for number, label in enumerate(labels[:, rest]):
+            higher = (columns > middle[number][:, None]).astype(np.float32)
+            of_ones, of_all = higher @ label.astype(np.float32), higher.sum(axis=1)
+            yes, no = label.sum(), len(label) - label.sum()
+            right_yes = np.where(above[number], of_ones, yes - of_ones)
+            right_no = np.where(above[number], no - (of_all - of_ones), of_all - of_ones)
+            right[:, number] += told[number] * np.stack([right_no, right_yes])
+    yes_of = labels.sum(axis=1)[:, None]
+    return np.asarray((right[1] / yes_of + right[0] / (labels.shape[1] - yes_of)) / 2)
 
 
 def sparseness(values: NDArray[np.floating]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.engine.requests import ModelIdentity
@@ -28,11 +28,21 @@ def reachable(host: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def greeting(addresses: Addresses, identities: Sequence[ModelIdentity], where_text_is_kept: str) -> str:
-    """The lines that start-up prints; `identities` are those of the models, the default first."""
+def greeting(
+    addresses: Addresses,
+    identities: Sequence[ModelIdentity],
+    where_text_is_kept: str,
+    tensors: Mapping[str, object] | None = None,
+) -> str:
+    """The lines that start-up prints; `identities` are those of the models, the default first.
+
+    tensors: a request to infer, where the default model reads no text.
+    """
     host = addresses.host
     http = f"http://{reachable(host, addresses.http_port)}"
-    body = json.dumps({"text": _TRY_TEXT, "suggest": {"count": 5, "stop": "word"}})
+    path, body = "/v1/sessions", json.dumps({"text": _TRY_TEXT, "suggest": {"count": 5, "stop": "word"}})
+    if tensors is not None:
+        path, body = f"/v2/models/{identities[0].name}/infer", json.dumps(tensors)
     served = ",\n  and ".join(
         f"{one.name} (digest {one.digest[:16]}, numerics {one.numerics_id})" for one in identities
     )
@@ -48,5 +58,5 @@ Carousel serves {served}
 
 Try it:
 
-  curl -s {http}/v1/sessions -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
+  curl -s {http}{path} -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
 """

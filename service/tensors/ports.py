@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,16 @@ class TensorModel:
     def identity(self) -> ModelIdentity:
         """Its reader's."""
         return self.reader.identity
+
+    @property
+    def example(self) -> Mapping[str, object]:
+        """A request to infer that it answers, as JSON."""
+        if isinstance(self.reads, Numbers):
+            width = self.reads.width
+            data = [float(one) for one in range(3 * width)]
+            return {"inputs": [{"name": "VALUES", "shape": [1, 3, width], "datatype": "FP32", "data": data}]}
+        word = self.reads.entries[1]
+        return {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [word]}]}
 
     @property
     def way_out(self) -> str:

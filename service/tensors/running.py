@@ -7,6 +7,7 @@ thread, in the order of their coming; a request whose caller went away, or whose
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.ports import ModelError, States
-from service.errors import InvalidArgument, Overloaded
+from service.errors import DeadlineExceeded, InvalidArgument, Overloaded
 from service.tensors.ports import Inputs, Reader
 
 T = TypeVar("T")
@@ -28,27 +29,31 @@ _RETRY_AFTER_S = 0.5
 class Runner:
     """One for the process. max_waiting: requests with work on the thread; more are refused. Closed last."""
 
-    def __init__(self, *, max_waiting: int) -> None:
+    def __init__(self, *, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="carousel-tensors")
-        self._max_waiting, self._waiting = max_waiting, 0
+        self._max_waiting, self._waiting, self._clock = max_waiting, 0, clock
 
-    async def read(self, reader: Reader, inputs: Inputs, states: States) -> tuple[NDArray[np.float32], States]:
+    async def read(
+        self, reader: Reader, inputs: Inputs, states: States, *, until_s: float | None = None
+    ) -> tuple[NDArray[np.float32], States]:
         """As `Reader.read_chunk`, of any length. Raises InvalidArgument (`inputs`) where no finite answer comes out,
-        Overloaded.
+        DeadlineExceeded after `until_s` on the clock, Overloaded.
         """
-        time, rows = inputs.shape[:2]
-        if time * rows <= _AT_ONCE and not self._waiting:
+        steps, rows = inputs.shape[:2]
+        self._check(until_s)
+        if steps * rows <= _AT_ONCE and not self._waiting:
             return _refusing(reader.read_chunk)(inputs, states)
         piece = max(1, _PIECE // rows)
         said = []
         with _Place(self):
-            for start in range(0, time, piece):
+            for start in range(0, steps, piece):
+                self._check(until_s)
                 outputs, states = await self._there(reader.read_chunk, inputs[start : start + piece], states)
                 said.append(outputs)
         return np.concatenate(said), states
 
     async def forecast(
-        self, reader: Reader, expected: NDArray[np.float32], states: States, steps: int
+        self, reader: Reader, expected: NDArray[np.float32], states: States, steps: int, *, until_s: float | None = None
     ) -> NDArray[np.float32]:
         """Go on with what a model of numbers expects, reading its own forecasts; float32 [steps, rows, width].
 
@@ -64,6 +69,7 @@ class Runner:
             at_once = max(1, _PIECE // (16 * len(expected)))  # single steps cost more than those of a chunk
             left = steps - 1
             while left:
+                self._check(until_s)
                 several, states = await self._there(_follow, reader, found[-1][-1:], states, min(left, at_once))
                 found.append(several)
                 left -= len(several)
@@ -72,6 +78,10 @@ class Runner:
     def close(self) -> None:
         """Wait for the piece that runs; what is queued behind it is given up."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _check(self, until_s: float | None) -> None:
+        if until_s is not None and self._clock() > until_s:
+            raise DeadlineExceeded("the time for this request is up; nothing was appended")
 
     async def _there(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _refusing(call), *arguments)

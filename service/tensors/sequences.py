@@ -75,18 +75,30 @@ class Sequences:
         """How many sequences have their state in memory."""
         return len(self._kept)
 
-    async def read(self, model: TensorModel, inputs: Inputs) -> Read:
-        """Of rows that are kept nowhere."""
+    async def read(self, model: TensorModel, inputs: Inputs, *, until_s: float | None = None) -> Read:
+        """Of rows that are kept nowhere. Raises as the runner does."""
         start = await self._start(model, inputs.shape[1])
-        return await self._go_on(model, start, inputs)
+        return await self._go_on(model, start, inputs, until_s)
 
-    async def begin(self, model: TensorModel, key: SessionKey, inputs: Inputs) -> Read:
-        """Of one row, in the place of what the sequence held until now. Raises as the logs and the runner do."""
-        read = await self.read(model, inputs)
+    async def begin(
+        self,
+        model: TensorModel,
+        key: SessionKey,
+        inputs: Inputs,
+        *,
+        further: Callable[[Read], Awaitable[T]],
+        until_s: float | None = None,
+    ) -> T:
+        """Of one row, in the place of what the sequence held until now. Raises as the logs and the runner do.
+
+        further: what is made of it, before anything is appended.
+        """
+        read = await self.read(model, inputs, until_s=until_s)
+        answer = await further(read)
         self._forget_state(key)
         logged = await self._logs.begin(key, model.identity.name, written(inputs))
         self._keep(key, logged, read.after)
-        return read
+        return answer
 
     async def append(
         self,
@@ -94,19 +106,20 @@ class Sequences:
         key: SessionKey,
         inputs: Inputs,
         *,
-        last: bool,
         further: Callable[[Read], Awaitable[T]],
+        last: bool,
+        until_s: float | None = None,
     ) -> T | None:
         """Of what the sequence holds and one row more; None if there is no such sequence.
 
         last: it is forgotten then.  further: what is made of it, before anything is appended.
         """
         for _ in range(_TRIES):
-            found = await self._find(model, key)
+            found = await self._find(model, key, until_s)
             if found is None:
                 return None
             logged, place = found
-            read = await self._go_on(model, place, inputs)
+            read = await self._go_on(model, place, inputs, until_s)
             answer = await further(read)
             if last:
                 await self.forget(key)
@@ -129,7 +142,7 @@ class Sequences:
         self._forget_state(key)
         await self._logs.forget(key)
 
-    async def _find(self, model: TensorModel, key: SessionKey) -> tuple[Logged, Place] | None:
+    async def _find(self, model: TensorModel, key: SessionKey, until_s: float | None) -> tuple[Logged, Place] | None:
         """Where the sequence stands: what is kept, if nobody else can have written since, or read again."""
         kept = self._kept.get(key)
         if kept is not None and not self._logs.shared:
@@ -143,7 +156,7 @@ class Sequences:
             return kept
         self._forget_state(key)
         start = await self._start(model, 1)
-        read = await self._go_on(model, start, read_back(model, log))
+        read = await self._go_on(model, start, read_back(model, log), until_s)
         self._keep(key, logged, read.after)
         return logged, read.after
 
@@ -156,11 +169,11 @@ class Sequences:
         said, states = await self._runner.read(model.reader, begins, states)
         return Place(states, said[-1])
 
-    async def _go_on(self, model: TensorModel, place: Place, inputs: Inputs) -> Read:
+    async def _go_on(self, model: TensorModel, place: Place, inputs: Inputs, until_s: float | None) -> Read:
         if not len(inputs):
             outputs = 0 if place.said is None else place.said.shape[1]
             return Read(place.said, np.empty((0, inputs.shape[1], outputs), np.float32), place)
-        said, states = await self._runner.read(model.reader, inputs, place.states)
+        said, states = await self._runner.read(model.reader, inputs, place.states, until_s=until_s)
         return Read(place.said, said, Place(states, said[-1]))
 
     def _keep(self, key: SessionKey, logged: Logged, place: Place) -> None:

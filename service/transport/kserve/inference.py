@@ -16,15 +16,26 @@ from service.errors import DeadlineExceeded, InvalidArgument
 from service.sessions.commands import Tenant
 from service.sessions.growing import Asked, GrowingTexts, Told
 from service.sessions.service import Sessions
+from service.tensors.ports import TensorModel
 from service.transport.kserve import metadata
 from service.transport.kserve.answering import ANSWERED_BY_SCORE, outputs_of
 from service.transport.kserve.metadata import LOG_LIKELIHOOD
 from service.transport.kserve.parameters import InSequence, Options, Parameters, read_options
-from service.transport.kserve.refusals import InferRefusals, TimedOut, no_statistics, unknown_model
-from service.transport.kserve.repository import AsStarted, Repository, ServedVersion, served
+from service.transport.kserve.refusals import InferRefusals, TimedOut, loading_is_off, no_statistics, unknown_model
+from service.transport.kserve.repository import (
+    FIRST,
+    AsStarted,
+    ModelVersion,
+    Repository,
+    ServedVersion,
+    VersionState,
+    served,
+)
 from service.transport.kserve.rows import Rows, read_rows
 from service.transport.kserve.sequence_ids import session_of
+from service.transport.kserve.signatures import OF_TEXT, Signature, config_of_tensors, signature_of
 from service.transport.kserve.statistics import ModelStatistics, Taken
+from service.transport.kserve.tensor_inference import TensorInference
 from service.transport.kserve.tensors import Tensor
 from service.transport.kserve.turns import Turns
 
@@ -56,8 +67,8 @@ class Inference:
     """One for the process, for both facades: sequences stand in one line, and are counted together.
 
     repository: the versions of the models; if not given, they never change.
-    retention_s: how long a sequence lives after its last piece; None for ever.  clock: that of the engine.
-    clock_ns: for durations.  now_ns: the wall clock.
+    tensors: the models that read no text.  retention_s: how long a sequence lives after its last piece; None for ever.
+    clock: that of the engine.  clock_ns: for durations.  now_ns: the wall clock.
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class Inference:
         sessions: Sessions,
         repository: Repository | None = None,
         *,
+        tensors: TensorInference | None = None,
         retention_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
@@ -72,59 +84,69 @@ class Inference:
     ) -> None:
         self._sessions, self._texts, self._turns = sessions, GrowingTexts(sessions), Turns()
         self._retention_s, self._clock, self._clock_ns = retention_s, clock, clock_ns
-        self._repository = repository or AsStarted(sessions)
+        self._repository, self._tensors = repository or AsStarted(sessions), tensors
         self._now_ns = now_ns
         self._statistics: dict[tuple[str, str], ModelStatistics] = {}
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
         """The newest versions of those that are served, the default first."""
-        return self._sessions.models
+        tensors = () if self._tensors is None else self._tensors.models.values()
+        return [*self._sessions.models, *(model.identity for model in tensors)]
 
     def model(self, name: str, version: str = "") -> ServedVersion:
         """The version of the model of this name, by its number or by its digest; the newest for "". Raises NotFound."""
         newest = next((model for model in self.models if model.name == name), None)
         if newest is None:
             raise unknown_model(name)
-        found = served(self._repository.versions(name), version or newest.digest)
+        found = served(self._versions_of(name), version or newest.digest)
         if found is None:
             raise unknown_model(name, version)
         return found
 
     def versions(self, name: str) -> Sequence[str]:
         """The numbers of the versions of a model that are loaded."""
-        return [one.number for one in self._repository.versions(name) if one.identity is not None]
+        return [one.number for one in self._versions_of(name) if one.identity is not None]
 
     def config(self, name: str, version: str = "") -> metadata.Json:
         """The model's configuration. Raises NotFound."""
-        return metadata.model_config(self.model(name, version), self.versions(name), self._retention_s)
+        config = metadata.model_config(self.model(name, version), self.versions(name), self._retention_s)
+        return config if (tensors := self._of_tensors(name)) is None else config | config_of_tensors(tensors, config)
 
     def described(self, name: str, version: str = "") -> metadata.Json:
         """The model's tensors. Raises NotFound."""
-        return metadata.model_metadata(self.model(name, version), self.versions(name))
+        return metadata.model_metadata(self.model(name, version), self.versions(name), *self.signature(name))
+
+    def signature(self, name: str) -> Signature:
+        """The tensors of a model; those of a text, if there is no such model."""
+        return OF_TEXT if (tensors := self._of_tensors(name)) is None else signature_of(tensors)
 
     def serves(self, name: str, version: str = "") -> bool:
         """Whether there is such a model, of such a version, and it is loaded."""
         there_is = any(model.name == name for model in self.models)
-        return there_is and (not version or served(self._repository.versions(name), version) is not None)
+        return there_is and (not version or served(self._versions_of(name), version) is not None)
 
     def index(self, *, ready_only: bool = False) -> list[metadata.Json]:
         """Every version of every model, also those that were unloaded or could not be loaded."""
-        versions = [version for model in self.models for version in self._repository.versions(model.name)]
+        versions = [version for model in self.models for version in self._versions_of(model.name)]
         return metadata.repository_index([one for one in versions if one.identity is not None or not ready_only])
 
     async def load(self, tenant: Tenant, name: str) -> None:
         """As `Repository.load`."""
+        if self._of_tensors(name) is not None:
+            raise loading_is_off()
         await self._repository.load(tenant, name)
 
     async def unload(self, tenant: Tenant, name: str) -> None:
         """As `Repository.unload`."""
+        if self._of_tensors(name) is not None:
+            raise loading_is_off()
         await self._repository.unload(tenant, name)
 
     def statistics(self, name: str = "", version: str = "") -> list[metadata.Json]:
         """Of one model or version, or of all. Raises InvalidArgument, as Triton does, for one that there is not."""
         names = [name] if name else [model.name for model in self.models]
-        there_are = [one for of_model in names for one in self._repository.versions(of_model) if one.identity]
+        there_are = [one for of_model in names for one in self._versions_of(of_model) if one.identity]
         if not there_are:
             raise no_statistics(name)
         if version:
@@ -143,8 +165,10 @@ class Inference:
         began_ns = self._clock_ns()
         model = self.model(request.model, request.version)
         statistics = self._counted(model.name, model.number)
+        refusals = InferRefusals(model.name, request.id)
+        if (tensors := self._of_tensors(model.name)) is not None:
+            return await self._infer_tensors(tenant, tensors, model, request, refusals, deadline_s)
         try:
-            refusals = InferRefusals(model.name, request.id)
             options = read_options(request.parameters, refusals)
             wanted = _wanted(request.outputs, refusals)
             rows = read_rows(request.inputs, refusals)
@@ -168,6 +192,38 @@ class Inference:
         if counted is None:
             counted = self._statistics[name, number] = ModelStatistics(name, number, self._now_ns)
         return counted
+
+    async def _infer_tensors(
+        self,
+        tenant: Tenant,
+        model: TensorModel,
+        version: ServedVersion,
+        request: InferRequest,
+        refusals: InferRefusals,
+        deadline_s: float | None,
+    ) -> InferAnswer:
+        assert self._tensors is not None, "it has the model"
+        began_ns, statistics = self._clock_ns(), self._counted(version.name, version.number)
+        try:
+            outputs = await self._tensors.infer(
+                tenant, model, request.parameters, request.inputs, request.outputs, refusals, deadline_s
+            )
+        except BaseException:
+            statistics.failed(self._clock_ns() - began_ns)
+            raise
+        taken_ns = self._clock_ns() - began_ns
+        statistics.succeeded(request.inputs[0].shape[0], Taken(0, taken_ns, 0, taken_ns))
+        return InferAnswer(version.name, version.number, request.id, metadata.identity(model.identity), outputs)
+
+    def _versions_of(self, name: str) -> Sequence[ModelVersion]:
+        """Of a model that reads no text there is one, that of the start."""
+        tensors = self._of_tensors(name)
+        if tensors is None:
+            return self._repository.versions(name)
+        return [ModelVersion(name, FIRST, VersionState.READY, identity=tensors.identity)]
+
+    def _of_tensors(self, name: str) -> TensorModel | None:
+        return None if self._tensors is None else self._tensors.models.get(name)
 
     async def _tell(
         self,

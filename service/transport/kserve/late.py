@@ -11,12 +11,14 @@ from service.sessions.service import Sessions
 if TYPE_CHECKING:
     from service.transport.kserve.inference import Inference
     from service.transport.kserve.repository import Repository
+    from service.transport.kserve.tensor_inference import TensorInference
 
 
 class LateInference:
     """Asked for `here` on the event loop's thread alone.
 
     retention_s: how long sessions are kept; None for ever.  repository: makes it; None if the models never change.
+    tensors: makes what answers for models that read no text; None if there are none.
     """
 
     def __init__(
@@ -24,8 +26,10 @@ class LateInference:
         sessions: Sessions,
         retention_s: float | None = None,
         repository: Callable[[], Repository] | None = None,
+        tensors: Callable[[], TensorInference] | None = None,
     ) -> None:
         self._sessions, self._retention_s, self._repository = sessions, retention_s, repository
+        self._tensors = tensors
 
     @cached_property
     def here(self) -> Inference:
@@ -33,4 +37,5 @@ class LateInference:
         from service.transport.kserve.inference import Inference
 
         repository = None if self._repository is None else self._repository()
-        return Inference(self._sessions, repository, retention_s=self._retention_s)
+        tensors = None if self._tensors is None else self._tensors()
+        return Inference(self._sessions, repository, tensors=tensors, retention_s=self._retention_s)

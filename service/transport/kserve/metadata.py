@@ -76,14 +76,19 @@ def server_metadata() -> Json:
     return {"name": SERVER, "version": service.__version__, "extensions": list(EXTENSIONS)}
 
 
-def model_metadata(model: ServedVersion, versions: Sequence[str]) -> Json:
+def model_metadata(
+    model: ServedVersion,
+    versions: Sequence[str],
+    inputs: Sequence[Described] = INPUTS,
+    outputs: Sequence[Described] = OUTPUTS,
+) -> Json:
     """The tensors of a model, with the batch's dimension. versions: those that are loaded."""
     return {
         "name": model.name,
         "versions": list(versions),
         "platform": SERVER,
-        "inputs": [_metadata(tensor) for tensor in INPUTS],
-        "outputs": [_metadata(tensor) for tensor in OUTPUTS],
+        "inputs": [_metadata(tensor) for tensor in inputs],
+        "outputs": [_metadata(tensor) for tensor in outputs],
     }
 
 
@@ -96,8 +101,8 @@ def model_config(model: ServedVersion, versions: Sequence[str], retention_s: flo
         "backend": SERVER,
         "version_policy": {"specific": {"versions": [int(number) for number in versions]}},
         "max_batch_size": MAX_BATCH,
-        "input": [{**_config(tensor), "optional": True} for tensor in INPUTS],
-        "output": [_config(tensor) for tensor in OUTPUTS],
+        "input": [{**config_of(tensor), "optional": True} for tensor in INPUTS],
+        "output": [config_of(tensor) for tensor in OUTPUTS],
         "sequence_batching": {"oldest": {}, "max_sequence_idle_microseconds": idle_us},
         "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
         "default_model_filename": "",
@@ -134,5 +139,6 @@ def _metadata(tensor: Described) -> Json:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": [_ANY, *tensor.dims]}
 
 
-def _config(tensor: Described) -> Json:
+def config_of(tensor: Described) -> Json:
+    """A tensor as a configuration has it."""
     return {"name": tensor.name, "data_type": _CONFIG_TYPES[tensor.datatype], "dims": list(tensor.dims)}

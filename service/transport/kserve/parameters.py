@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -24,6 +24,11 @@ TOP_K: Final = 16
 MAX_TOP_K: Final = 256
 _MAX_TIMEOUT_US: Final = 2**63 - 1
 _UINT64: Final = 2**64
+
+SEQUENCE_PARAMETERS: Final = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout")
+"""Those that every model takes."""
+KNOWN: Final = (*SEQUENCE_PARAMETERS, "top_k", "max_bytes", "stop")
+"""Those of models of text."""
 
 T = TypeVar("T")
 
@@ -47,13 +52,13 @@ class Options:
     suggest: SuggestSpec = SuggestSpec(count=1)
 
 
-def read_options(given: Parameters, refusals: InferRefusals) -> Options:
+def read_options(given: Parameters, refusals: InferRefusals, known: Sequence[str] = KNOWN) -> Options:
     """Raises InvalidArgument for a name that is not known, a value of a wrong type or out of range."""
     for name in given:
         if name.startswith("triton_"):
             raise reserved_parameter(name)
-        if name not in _KNOWN:
-            raise unknown_parameter(name, "parameters", _KNOWN)
+        if name not in known:
+            raise unknown_parameter(name, "parameters", known)
     if _take(given, "priority", _integer, 0):
         raise InvalidArgument(
             "parameters.priority", "the model has no priority levels: what is typed goes first anyhow; leave it out"
@@ -121,18 +126,13 @@ def _stop(name: str, value: Value) -> Stop:
         raise InvalidArgument(f"parameters.{name}", f"{value!r} is none of {', '.join(Stop)}") from error
 
 
+def integer_parameter(given: Parameters, name: str, default: int, *, least: int, most: int) -> int:
+    """A whole number within bounds. Raises InvalidArgument."""
+    value = _take(given, name, _integer, default)
+    _check_range(name, value, least, most)
+    return value
+
+
 def _check_range(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise InvalidArgument(f"parameters.{name}", f"{value} is outside of {least}..{most}")
-
-
-_KNOWN: Final = (
-    "sequence_id",
-    "sequence_start",
-    "sequence_end",
-    "priority",
-    "timeout",
-    "top_k",
-    "max_bytes",
-    "stop",
-)

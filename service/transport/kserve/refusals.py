@@ -151,12 +151,12 @@ class InferRefusals:
             f"but model '{self._model}' expects '{expected}'",
         )
 
-    def wrong_shape(self, name: str, shape: Sequence[int]) -> Malformed:
-        """Not [batch, elements]."""
+    def wrong_shape(self, name: str, shape: Sequence[int], expected: Sequence[int] = (-1, -1)) -> Malformed:
+        """Not [batch, elements], or whatever the model expects."""
         return Malformed(
             f"inputs.{name}.shape",
             f"{self._of}unexpected shape for input '{name}' for model '{self._model}'. "
-            f"Expected [-1,-1], got [{','.join(map(str, shape))}]. NOTE: Setting a non-zero max_batch_size in the "
+            f"Expected [{_sizes(expected)}], got [{_sizes(shape)}]. NOTE: Setting a non-zero max_batch_size in the "
             "model config requires a batch dimension to be prepended to each input shape. If you want to specify the "
             "full shape including the batch dim in your input dims config, try setting max_batch_size to zero. See the "
             "model configuration docs for more info on max_batch_size.",
@@ -279,6 +279,10 @@ def reserved_parameter(name: str) -> Malformed:
         f"parameters.{name}",
         "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.",
     )
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return ",".join(map(str, shape))
 
 
 def _listed(names: Sequence[str]) -> str:

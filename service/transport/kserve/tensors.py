@@ -106,7 +106,8 @@ def from_values(
 
 def _array(name: str, datatype: str, values: Sequence[Any]) -> NDArray[np.generic]:
     try:
-        return np.array(values, DTYPES[datatype])
+        with np.errstate(over="ignore"):  # what is beyond a float's range is infinite, and refused as such
+            return np.array(values, DTYPES[datatype])
     except OverflowError as error:
         raise InvalidArgument(f"inputs.{name}.data", f"holds a number that is no {datatype}") from error
 

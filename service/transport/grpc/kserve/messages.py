@@ -11,6 +11,7 @@ from service.errors import InvalidArgument
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.kserve import metadata
 from service.transport.kserve.inference import InferAnswer, InferRequest
+from service.transport.kserve.metadata import Described
 from service.transport.kserve.parameters import Value
 from service.transport.kserve.refusals import InferRefusals, no_region, unknown_parameter, wrong_type
 from service.transport.kserve.rows import check_declared
@@ -21,7 +22,7 @@ FINAL_RESPONSE: Final = "triton_final_response"
 _SHARED_MEMORY: Final = "shared_memory_region"
 
 # The fields of InferTensorContents: which one holds an input's elements, and what Triton calls what stands in each.
-_FIELD_OF: Final[Mapping[str, str]] = {"INT64": "int64_contents", BYTES: "bytes_contents"}
+_FIELD_OF: Final[Mapping[str, str]] = {"INT64": "int64_contents", "FP32": "fp32_contents", BYTES: "bytes_contents"}
 _HELD_BY: Final[Mapping[str, str]] = {
     "bool_contents": "BOOL",
     "int_contents": "INT32",
@@ -34,8 +35,11 @@ _HELD_BY: Final[Mapping[str, str]] = {
 }
 
 
-def infer_request(request: pb.ModelInferRequest) -> InferRequest:
-    """Raises InvalidArgument for a tensor that is not what it says, and for a parameter that is not known."""
+def infer_request(request: pb.ModelInferRequest, declared: Sequence[Described]) -> InferRequest:
+    """The request for a model that takes the inputs `declared`.
+
+    Raises InvalidArgument for a tensor that is not what it says, and for a parameter that is not known.
+    """
     refusals = InferRefusals(request.model_name, request.id)
     parameters = _parameters(request.parameters)
     # Every request has one response, so there is no empty one to end with, and whoever asks for it has what it wants.
@@ -48,7 +52,7 @@ def infer_request(request: pb.ModelInferRequest) -> InferRequest:
         request.model_version,
         request.id,
         parameters,
-        list(_inputs(request, refusals)),
+        list(_inputs(request, refusals, declared)),
         [output.name for output in request.outputs],
     )
 
@@ -104,7 +108,7 @@ def _check_parameters(tensor: Any) -> None:
         raise unknown_parameter(name, f"{tensor.name}.parameters", ())
 
 
-def _inputs(request: pb.ModelInferRequest, refusals: InferRefusals) -> Iterable[Tensor]:
+def _inputs(request: pb.ModelInferRequest, refusals: InferRefusals, declared: Sequence[Described]) -> Iterable[Tensor]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         if len(raw) < len(request.inputs):
@@ -113,7 +117,7 @@ def _inputs(request: pb.ModelInferRequest, refusals: InferRefusals) -> Iterable[
             "raw_input_contents", f"{len(raw)} contents for {len(request.inputs)} inputs; each input has one"
         )
     for index, given in enumerate(request.inputs):
-        check_declared(given.name, given.datatype, given.shape, refusals)
+        check_declared(given.name, given.datatype, given.shape, refusals, declared)
         if raw:
             if given.HasField("contents"):
                 raise refusals.mixed_contents(given.name)

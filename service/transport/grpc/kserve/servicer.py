@@ -77,7 +77,7 @@ class InferenceMethods:
 
     async def model_infer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
         """Infer once; a caller who goes away stops the work."""
-        asked = messages.infer_request(request)
+        asked = messages.infer_request(request, self._inference.signature(request.model_name).inputs)
         return messages.infer_response(await self._inference.infer(call.tenant, asked, deadline_s=call.deadline_s))
 
     async def model_config(self, request: pb.ModelConfigRequest, _: Call) -> pb.ModelConfigResponse:

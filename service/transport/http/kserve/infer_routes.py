@@ -83,7 +83,8 @@ def infer_routes(inference: LateInference, tenants: TenantResolver, *, max_reque
         headers = request.headers
         body = decompressed(await request.body(), headers.get("content-encoding"), max_request_bytes)
         inference.here.model(model, version)
-        asked = read_request(model, version, body, headers.get(HEADER_LENGTH))
+        inputs = inference.here.signature(model).inputs
+        asked = read_request(model, version, body, headers.get(HEADER_LENGTH), inputs)
         try:
             answer = await while_connected(request, inference.here.infer(tenant, asked.request))
         except CallerLeft:

@@ -9,11 +9,13 @@ from typing import Any, Final
 from service.errors import InvalidArgument
 from service.transport.http.kserve.bodies import InferBody, InputBody, read_body
 from service.transport.kserve.inference import InferAnswer, InferRequest
+from service.transport.kserve.metadata import Described
 from service.transport.kserve.refusals import InferRefusals, Malformed, no_region
 from service.transport.kserve.rows import check_declared
 from service.transport.kserve.tensors import BYTES, Tensor, from_raw, from_values, to_raw
 
 _BINARY_OUTPUT: Final = "binary_data_output"
+_REAL: Final = ("FP32", "FP64")
 
 
 class Asked:
@@ -29,8 +31,12 @@ class Asked:
         return self._binary.get(output, self._default_binary)
 
 
-def read_request(model: str, version: str, body: bytes, header_length: str | None) -> Asked:
-    """A body of `header_length` bytes of JSON, or of JSON alone; behind it the inputs that say so, in their order.
+def read_request(
+    model: str, version: str, body: bytes, header_length: str | None, declared: Sequence[Described]
+) -> Asked:
+    """The request for a model that takes the inputs `declared`.
+
+    A body of `header_length` bytes of JSON, or of JSON alone; behind it the inputs that say so, in their order.
 
     Raises InvalidArgument, or RequestValidationError for JSON of another form.
     """
@@ -49,7 +55,7 @@ def read_request(model: str, version: str, body: bytes, header_length: str | Non
         version,
         asked.id,
         parameters,
-        list(_inputs(asked.inputs, binary, refusals)),
+        list(_inputs(asked.inputs, binary, refusals, declared)),
         [output.name for output in asked.outputs],
     )
     as_bytes = {output.name: output.parameters.binary_data for output in asked.outputs}
@@ -95,10 +101,12 @@ def _halves(body: bytes, header_length: str | None) -> tuple[bytes, bytes | None
     return body[:length], body[length:]
 
 
-def _inputs(inputs: Sequence[InputBody], binary: bytes | None, refusals: InferRefusals) -> Iterable[Tensor]:
+def _inputs(
+    inputs: Sequence[InputBody], binary: bytes | None, refusals: InferRefusals, declared: Sequence[Described]
+) -> Iterable[Tensor]:
     at = 0
     for given in inputs:
-        check_declared(given.name, given.datatype, given.shape, refusals)
+        check_declared(given.name, given.datatype, given.shape, refusals, declared)
         size = given.parameters.binary_data_size
         if given.parameters.shared_memory_region is not None:
             raise no_region(given.parameters.shared_memory_region)
@@ -129,15 +137,16 @@ def _check_one_source(given: InputBody) -> None:
 
 def _flat(given: InputBody) -> list[Any]:
     """The elements in one list, each of the datatype's Python type; nested lists may be as deep as the shape."""
-    values: list[Any] = []
-    for row in given.data or ():
-        if isinstance(row, list):
-            values.extend(row)
-        else:
-            values.append(row)
+    values: list[Any] = list(given.data or ())
+    for _ in given.shape[1:]:
+        values = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
     for value in values:
         if given.datatype == BYTES and not isinstance(value, str):
             raise InvalidArgument(f"inputs.{given.name}.data", "holds something else than strings")
+        if given.datatype in _REAL and not isinstance(value, bool) and isinstance(value, int | float):
+            continue
+        if given.datatype in _REAL:
+            raise InvalidArgument(f"inputs.{given.name}.data", "holds something else than numbers")
         if given.datatype != BYTES and (isinstance(value, bool) or not isinstance(value, int)):
             raise InvalidArgument(f"inputs.{given.name}.data", "holds something else than whole numbers")
     if given.datatype == BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from service.engine.ports import States, StepModel, StepResult
 from service.engine.requests import ModelIdentity
 from service.engines import Models
 from service.greeting import Addresses
+from service.rollout import Source
 from service.settings import load_settings
 from service.storing import Opening
 from service.transport.listening import open_socket
@@ -52,6 +53,7 @@ def make_server(
     models: Models | None = None,
     of: type[Server] = Server,
     opening: type[Opening] = Opening,
+    sources: Mapping[str, Source] | None = None,
     **flags: Any,
 ) -> Server:
     settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
@@ -62,6 +64,8 @@ def make_server(
         capacity=settings.capacity(),
         opening=opening(settings.storing()),
         grace_s=settings.grace_s,
+        sources=sources,
+        rollout=settings.rollout(),
     )
 
 

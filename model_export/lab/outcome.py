@@ -71,8 +71,20 @@ def write_report(outcomes: Sequence[Outcome], folder: Path, command: str) -> Pat
         for outcome in outcomes
     ]
     path = folder / REPORT_FILE
-    path.write_text(environment.get_template("report.html.jinja").render(told=told, command=command), encoding="utf-8")
+    verdicts = [verdict for outcome in outcomes for verdict in outcome.finding.verdicts]
+    page = environment.get_template("report.html.jinja").render(
+        told=told,
+        claims=len(verdicts),
+        held=sum(verdict.held for verdict in verdicts),
+        command=command,
+        minutes=_in_words(sum(outcome.seconds for outcome in outcomes)),
+    )
+    path.write_text(page, encoding="utf-8")
     return path
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 def _inline(path: Path) -> str:

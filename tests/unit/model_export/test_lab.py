@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,10 @@ def test_all_of_them_make_one_page_that_holds_its_pictures(tmp_path: Path, monke
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page, "the page must be readable by itself"
     assert "It counts further than it was ever shown." in page
+    assert "12 of 12 claims held." in page
+    targets, places = set(re.findall(r'href="#([^"]+)"', page)), set(re.findall(r'id="([^"]+)"', page))
+    assert {"turnstile", "turnstile-claims", "counting", "counting-claims", "verdicts"} <= targets <= places
+    assert len(re.findall(r'<img src="[^"]+" alt="[^"]+">', page)) == 3, "a picture says nothing to who cannot see it"
 
 
 def test_a_verdict_follows_from_its_figure() -> None:

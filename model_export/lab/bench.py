@@ -110,7 +110,7 @@ class Bench:
     def part(self, settings: Mapping[str, Any], what: str, measure: Callable[[], Any]) -> Any:
         """One of the trainings that `measured` asks for: what it gave, if a run that was interrupted had finished it.
 
-        Called within `measure`, with the same settings. measure: gives what fits into JSON.
+        Called within `measure`. settings: those that this training depends on.  measure: gives what fits into JSON.
         """
         asked = {**settings, "seed": self.seed}
         kept = self.out / self.experiment / PARTS_FILE

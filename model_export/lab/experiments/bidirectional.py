@@ -24,6 +24,7 @@ from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Picture
+from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
 from model_export.lab.sequences import IGNORED, Batch
 from model_export.lab.symbols import Symbols
@@ -151,7 +152,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             ) -> Any:
                 return _trained(name, config, rates, texts, seed, settings, bench)
 
-            trained = bench.part(settings.as_document(), f"{name}, seed {seed}", train)
+            trained = bench.part(variants.of_one(settings), f"{name}, seed {seed}", train)
             found[name]["rate"] = trained["rate"]
             found[name]["examined"].append(trained["examined"])
             if "fills" in trained:

@@ -104,7 +104,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             def train(config: NetworkConfig = config, rates: Sequence[float] = rates, seed: int = seed) -> Any:
                 return _trained(config, rates, texts, seed, settings, bench)
 
-            trained = bench.part(settings.as_document(), f"{depth} layers, seed {seed}", train)
+            trained = bench.part(variants.of_one(settings), f"{depth} layers, seed {seed}", train)
             found[depth]["rate"] = trained["rate"]
             found[depth]["bits_per_byte"].append(trained["bits_per_byte"])
             if "kept" in trained:

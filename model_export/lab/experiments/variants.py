@@ -155,13 +155,18 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             ) -> Any:
                 return _trained(cell, config, rates, texts, seed, settings, bench)
 
-            trained = bench.part(settings.as_document(), f"{cell}, seed {seed}", train)
+            trained = bench.part(of_one(settings), f"{cell}, seed {seed}", train)
             found[cell]["rate"] = trained["rate"]
             found[cell]["bits_per_byte"].append(trained["bits_per_byte"])
     ratios = step_ratios({cell: bench.out / folder_of(cell) for cell in CELLS}, PLAIN)
     for cell, ratio in ratios.items():
         found[cell]["step_ratio"] = ratio
     return {"cells": found, "corpus_sha256": texts.sha256, "train_bytes": texts.train_bytes}
+
+
+def of_one(settings: Checked) -> dict[str, Any]:
+    """The settings that one training depends on: how many there are is not among them."""
+    return {name: value for name, value in settings.as_document().items() if name != "seeds"}
 
 
 def folder_of(cell: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any
 
 from redis.asyncio.connection import Connection, parse_url
@@ -28,10 +30,12 @@ from redis.exceptions import ConnectionError as LinkError
 from redis.exceptions import TimeoutError as LinkTimeoutError
 
 from service.errors import Unavailable
+from service.sessions.stores.opening import CannotOpen
 from service.sessions.stores.valkey_scripts import SCRIPTS, Script
 
 RETRY_AFTER_S = 1.0
 _SAFE_POLICY = "noeviction"
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _ELSEWHERE = (ReadOnlyError, MasterDownError, ClusterDownError)  # another connection may reach somebody better
 
 Command = tuple[Any, ...]
@@ -44,7 +48,10 @@ class Link:
     """Connects when it is first needed, and again after whatever went wrong. One caller at a time."""
 
     def __init__(self, url: str, password: str | None, timeout_s: float) -> None:
-        """url: as redis-py reads it, valkey:// and valkeys:// as well. timeout_s: for one list of commands."""
+        """url: as redis-py reads it, valkey:// and valkeys:// as well. timeout_s: for one list of commands.
+
+        Raises CannotOpen if the URL has options that do not exist or that name files which cannot be read.
+        """
         scheme, _, rest = url.partition("://")
         secure = scheme in ("valkeys", "rediss")
         options: dict[str, Any] = dict(parse_url(f"{'rediss' if secure else 'redis'}://{rest}"))
@@ -55,6 +62,7 @@ class Link:
         self._timeout_s = timeout_s
         self._connection: Any = None
         self._down = False
+        self._check(url)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """An answer for each, of which some may be exceptions. Raises Unavailable if there are none: see `Link`."""
@@ -89,14 +97,7 @@ class Link:
     async def _connect(self) -> None:
         if self._connection is not None:
             return
-        connection = self._kind(
-            **self._options,
-            socket_timeout=None,  # ours is for the whole exchange
-            socket_connect_timeout=self._timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            client_name="carousel",
-            protocol=2,
-        )
+        connection = self._made()
         await connection.connect()
         self._connection = connection
         loaded = await self._exchange([("SCRIPT", "LOAD", script.text) for script in SCRIPTS])
@@ -109,6 +110,29 @@ class Link:
                 "the session store may drop sessions when its memory is full: set maxmemory-policy noeviction",
                 extra={"policy": policy[1].decode()},
             )
+
+    def _made(self) -> Any:
+        return self._kind(
+            **self._options,
+            socket_timeout=None,  # ours is for the whole exchange
+            socket_connect_timeout=self._timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            client_name="carousel",
+            protocol=2,
+        )
+
+    def _check(self, url: str) -> None:
+        """What is wrong in the URL is told at the start, not at the first keystroke."""
+        options = url.partition("?")[2]
+        try:
+            self._made()
+            for name in _FILES:
+                if name in self._options:
+                    Path(self._options[name]).read_bytes()
+        except OSError as error:
+            raise CannotOpen(f"{error.filename}, which its options name ({options}): {error.strerror}") from error
+        except (TypeError, ValueError, RedisError) as error:
+            raise CannotOpen(f"its options ({options}) are not those of redis-py: {error}") from error
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
@@ -139,6 +163,13 @@ def refused(error: ResponseError) -> Unavailable:
 
 
 def _fault(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SSLCertVerificationError):
+            return (
+                f"its certificate is not to be trusted: {cause.verify_message}; ?ssl_ca_certs=FILE names whom to trust"
+            )
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, TimeoutError | LinkTimeoutError):
         return "too slow"
     return str(error) if isinstance(error, LinkError) else f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from enum import Enum, auto
 from types import TracebackType
 
@@ -20,15 +21,16 @@ class Carries(Enum):
 class Wire:
     """Runs while it is entered, on the event loop. `carries` may change at any time; new connections are taken, too."""
 
-    def __init__(self, target: int) -> None:
-        self.target, self.carries = target, Carries.EVERYTHING
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
+        """tls: what callers have to speak; it is plain to the server."""
+        self.target, self.carries, self._tls = target, Carries.EVERYTHING, tls
         self.lost = asyncio.Event()
         """Bytes were thrown away since it was cleared last."""
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(

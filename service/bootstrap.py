@@ -101,7 +101,7 @@ class Server:
             self._capacity = replace(capacity, state_budget_bytes=kept)
         self._closing = AsyncExitStack()
         self._facades: list[Callable[[], Awaitable[None]]] = []  # how to stop those that are open
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(transport.max_stream_age_s)
         self._metrics_server: MetricsServer | None = None
         self._engine_observers = {identity.name: LateEngineObserver() for _, identity in models}
         self._tensor_serving: TensorServing | None = None

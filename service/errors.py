@@ -10,6 +10,7 @@ CarouselError
 ├── Overloaded           a queue is full; carries a retry delay
 ├── QuotaExceeded        a tenant's limit; carries a retry delay
 ├── Unavailable          draining, or the store is down; carries a retry delay
+│   └── StreamOver       so is this stream, because the server ends or it is old; carries where to go on
 └── DeadlineExceeded     the caller's time was up before anything was committed
 
 Whatever else reaches a facade is a bug: it is logged there with its traceback and shown as INTERNAL without detail.
@@ -121,6 +122,18 @@ class Unavailable(_Retryable):
     """Draining, or something the answer needs is down."""
 
     code = Code.UNAVAILABLE
+
+
+class StreamOver(Unavailable):
+    """The server ends a stream on which everything that it has read is answered; go on over another one.
+
+    `revision` is that of the last edit which was committed there, if there was one.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float, revision: int | None = None) -> None:
+        where = "" if revision is None else f", from revision {revision}"
+        super().__init__(f"{reason}; everything read was answered, go on over another stream{where}", retry_after_s)
+        self.revision = revision
 
 
 class DeadlineExceeded(CarouselError):

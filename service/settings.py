@@ -65,7 +65,7 @@ class ListenConfig:
 class TransportConfig:
     """What both facades need to know of a request: its largest size, whom to believe, which browsers may call.
 
-    api_keys_file: of the keys that are asked for; None if none are.
+    api_keys_file: of the keys that are asked for; None if none are.  max_stream_age_s: after which streams end.
     """
 
     max_request_bytes: int
@@ -73,6 +73,7 @@ class TransportConfig:
     allowed_origins: tuple[str, ...]
     host: str
     api_keys_file: Path | None
+    max_stream_age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,9 @@ class Settings:
         "Less likely next bytes that are computed while nobody waits: CPU for fewer steps later.",
         0,
     )
+    max_stream_age: float = _setting(
+        duration(), "How long a stream lives at most; then its caller is told to go on over another one.", 1800.0
+    )
     grace_s: float = _setting(seconds(0, 3600), "Seconds that calls in flight may take at the end.", 20.0)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         one_of("debug", "info", "warning", "error"), "Least level logged.", "info"
@@ -285,7 +289,12 @@ class Settings:
     def transport(self) -> TransportConfig:
         """The part for the facades."""
         return TransportConfig(
-            self.max_request_bytes, self.trust_tenant_header, self.allowed_origins, self.host, self.api_keys_file
+            self.max_request_bytes,
+            self.trust_tenant_header,
+            self.allowed_origins,
+            self.host,
+            self.api_keys_file,
+            self.max_stream_age,
         )
 
     @property

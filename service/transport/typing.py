@@ -48,6 +48,7 @@ class Ending(Enum):
     CALLER_FINISHED = auto()  # said so, and was told everything
     CALLER_LEFT = auto()
     SERVER_DRAINS = auto()  # what was read is answered; what was not is for another server
+    STREAM_IS_OLD = auto()  # the same, and what was not may be for the same server, over another stream
 
 
 class Wire(Protocol[Asked, Event]):
@@ -96,6 +97,8 @@ class Conversation(Generic[Request, Event]):
         self._facade, self._lifecycle, self._observer, self._clock = facade, lifecycle, observer, clock
         self.newest: SessionView | None = None  # of the last edit that was committed here
         self._waiting_to_read = False
+        self._over = False  # nothing more is to be read
+        self._finished = False  # there is nothing more
         self._ended = False
         self._untold: deque[Event] = deque()
         self._room = asyncio.Event()
@@ -106,12 +109,15 @@ class Conversation(Generic[Request, Event]):
         self._told: asyncio.Future[None] | None = None  # what the writing task waits for
 
     async def run(self) -> Ending:
-        """Answer until the caller has finished or left, or the process ends. Raises what is a bug, in a group."""
+        """Answer until the caller has finished or left, or the stream or the process ends.
+
+        Raises what is a bug, in a group.
+        """
         left = False
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read())
-                ending = tasks.create_task(self._stop_at_drain(reading))
+                ending = tasks.create_task(self._stop_in_time(reading))
                 await self._write()
                 ending.cancel()
         except* CallerLeft:
@@ -122,20 +128,24 @@ class Conversation(Generic[Request, Event]):
                 self._suggesting.give_up()
         if left:
             return Ending.CALLER_LEFT
-        return Ending.SERVER_DRAINS if self._lifecycle.draining else Ending.CALLER_FINISHED
+        if self._lifecycle.draining:
+            return Ending.SERVER_DRAINS
+        return Ending.CALLER_FINISHED if self._finished else Ending.STREAM_IS_OLD
 
-    async def _stop_at_drain(self, reading: asyncio.Task[None]) -> None:
-        await self._lifecycle.wait_draining()
+    async def _stop_in_time(self, reading: asyncio.Task[None]) -> None:
+        await self._lifecycle.stream_over()
+        self._over = True
         if self._waiting_to_read:  # else the reader is at an edit, which is answered before it ends by itself
             reading.cancel()
 
     async def _read(self) -> None:
         try:
-            while not self._lifecycle.draining:
+            while not (self._over or self._lifecycle.draining):
                 self._waiting_to_read = True
                 request = await anext(self._requests, None)
                 self._waiting_to_read = False
                 if request is None:
+                    self._finished = True
                     return
                 await self._answer(request)
                 while len(self._untold) >= _MAX_UNTOLD:

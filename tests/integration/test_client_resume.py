@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -107,8 +108,8 @@ def check(events: list[Event], losses: int) -> None:
 
 
 @contextmanager
-def local_server() -> Iterator[int]:
-    with LocalServer(FakeModel(), IDENTITY, load_settings({})) as server:
+def local_server(**flags: str) -> Iterator[int]:
+    with LocalServer(FakeModel(), IDENTITY, load_settings(flags)) as server:
         yield server.addresses.grpc_port
 
 
@@ -125,6 +126,25 @@ async def test_a_connection_that_is_cut_again_and_again_costs_time_and_nothing_e
     with local_server() as port, CuttingProxy(port) as proxy:
         check(await type_text(proxy.address, watch), losses=2)  # cuts that come fast are one loss
         assert proxy.connections > 2
+
+
+@BOTH
+async def test_streams_that_come_to_their_age_are_gone_on_with_over_others(type_text: Typing) -> None:
+    def watch(acknowledged: int) -> None:
+        if acknowledged % 20 == 0:
+            aged.wait(0.12)  # a typist pauses, too
+
+    aged = threading.Event()
+    with local_server(max_stream_age="0.1") as port:
+        check(await type_text(f"127.0.0.1:{port}", watch), losses=1)  # ends that come fast are one loss
+
+
+async def test_one_channel_goes_on_over_new_connections_without_an_error_of_its_calls() -> None:
+    with local_server(max_stream_age="0.05") as port:
+        async with AsyncClient(f"127.0.0.1:{port}", timeout_s=20) as client, client.session("x") as session:
+            began_s = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() - began_s < 1:
+                assert await session.text() == "x"
 
 
 @BOTH

@@ -212,6 +212,25 @@ async def test_a_stream_that_ends_with_the_server_has_answered_all_that_it_read(
         await stopping
 
 
+async def test_a_stream_that_comes_to_its_age_has_answered_all_that_it_read_and_says_where_to_go_on() -> None:
+    model = GatedModel()
+    async with running(model, max_stream_age="0.2") as server, conversation(server) as talk:
+        model.gate.clear()
+        await talk.type("a", suggest=True)
+        assert (await talk.read())[0] == "acknowledged"
+        reading = asyncio.create_task(talk.read())
+        await asyncio.wait([reading], timeout=0.5)
+        assert not reading.done()
+        model.gate.set()
+        assert (await reading)[0] == "suggested"
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await talk.call.read()
+        refused = refused_call(error.value)
+        assert (refused.code, error.value.code()) == ("UNAVAILABLE", grpc.StatusCode.UNAVAILABLE)
+        assert "come to its age" in refused.message
+        assert refused.revision == 2
+
+
 async def test_a_stream_that_breaks_leaves_its_edits_and_the_server_whole(server: Running) -> None:
     async with conversation(server) as talk:
         await talk.type("kept", suggest=True)

@@ -307,6 +307,16 @@ async def test_a_caller_is_told_where_to_go_on_when_the_server_ends() -> None:
         await stopping
 
 
+async def test_a_conversation_that_comes_to_its_age_is_told_where_to_go_on() -> None:
+    async with running(max_stream_age="0.1") as server, talking(server) as talk:
+        await talk.type("a")
+        assert (await talk.read())[0] == "acknowledged"
+        kind, ended = await talk.read()
+        assert (kind, ended["revision"], ended["error"]["code"]) == ("ended", 2, "UNAVAILABLE")
+        assert "come to its age" in ended["error"]["detail"]
+        assert await talk.close_code() == 1012
+
+
 async def test_edits_and_refused_handshakes_are_counted(server: Running) -> None:
     async with talking(server) as talk, httpx.AsyncClient() as http:
         await talk.type("x")

@@ -16,6 +16,7 @@ from service.errors import (
     Overloaded,
     QuotaExceeded,
     RevisionConflict,
+    StreamOver,
     Unavailable,
 )
 from service.transport.statuses import INTERNAL_MESSAGE, STATUSES, shown
@@ -43,6 +44,8 @@ def status_of(error: BaseException, request_id: str) -> Status:
 def _metadata(error: CarouselError) -> dict[str, str]:
     if isinstance(error, RevisionConflict):
         return {"revision": str(error.current)}
+    if isinstance(error, StreamOver) and error.revision is not None:
+        return {"revision": str(error.revision)}
     if isinstance(error, NotFound):
         return {"kind": error.kind}
     if isinstance(error, InvalidArgument):

@@ -58,9 +58,13 @@ class GrpcServer:
     ) -> None:
         """inference: shared with the HTTP facade; one of its own if not given."""
         self._lifecycle = lifecycle
+        age_s = lifecycle.max_stream_age_s
         largest = max(max_request_bytes, sessions.max_document_bytes)
         self._server = grpc.aio.server(
             options=[
+                # An old connection takes no new streams, whose callers go over another one, perhaps to another replica.
+                # Without a grace (the default) those that it has end by themselves: each has an age of its own.
+                *(() if age_s is None else (("grpc.max_connection_age_ms", max(round(age_s * 1000), 1)),)),
                 # Two servers on one port would share its connections silently; we want the second one to fail.
                 ("grpc.so_reuseport", 0),
                 # Above the limit that we refuse with details, so that gRPC's own refusal is met by gross excess only.

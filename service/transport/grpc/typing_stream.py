@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 
-from service.errors import CarouselError, InvalidArgument, Unavailable
+from service.errors import CarouselError, InvalidArgument, StreamOver
 from service.sessions.commands import EditSession, SessionView, Suggested
 from service.sessions.service import Sessions
 from service.transport.grpc import messages
@@ -32,7 +32,7 @@ class Typing:
         self._sessions, self._lifecycle, self._observer, self._clock = sessions, lifecycle, observer, clock
 
     async def serve(self, requests: AsyncIterator[Request], call: Call, context: Context) -> None:
-        """Answer one stream until its caller half-closes it, or the process ends: then raises Unavailable."""
+        """Answer one stream until its caller half-closes it, or it is over: then raises StreamOver."""
         conversation = Conversation(
             self._sessions,
             call.tenant,
@@ -43,8 +43,12 @@ class Typing:
             observer=self._observer,
             clock=self._clock,
         )
-        if await conversation.run() is Ending.SERVER_DRAINS:
-            raise Unavailable("the server is shutting down; everything read was answered, go on elsewhere", 1.0)
+        ending = await conversation.run()
+        revision = None if conversation.newest is None else conversation.newest.revision
+        if ending is Ending.SERVER_DRAINS:
+            raise StreamOver("the server is shutting down", 1.0, revision)
+        if ending is Ending.STREAM_IS_OLD:
+            raise StreamOver("this stream has come to its age", 0.0, revision)
 
 
 class _Wire:

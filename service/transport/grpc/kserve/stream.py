@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 
-from service.errors import CarouselError, InvalidArgument, Unavailable
+from service.errors import CarouselError, InvalidArgument, StreamOver
 from service.transport.grpc.calls import Call, Context
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.grpc.kserve import messages
@@ -45,7 +45,7 @@ class InferenceStream:
         self._log = logging.getLogger("carousel.grpc")
 
     async def serve(self, requests: Requests, call: Call, context: Context) -> None:
-        """Answer one stream until its caller half-closes it, or the process ends: then raises Unavailable."""
+        """Answer one stream until its caller half-closes it, or it is over: then raises StreamOver."""
         errors_end_it = dict(context.invocation_metadata() or ()).get(_ERRORS_END_IT) == "true"
         stream = _Stream(requests, partial(self.answer, call=call, raises=errors_end_it), self._lifecycle)
         await stream.run(context)
@@ -93,10 +93,12 @@ class _Stream:
         self._works: set[_Work] = set()
         self._room = asyncio.Semaphore(_MAX_UNTOLD)
         self._waiting_to_read = False
+        self._over = False  # nothing more is to be read
+        self._finished = False  # there is nothing more
 
     async def run(self, context: Context) -> None:
         reading = asyncio.create_task(self._read())
-        ending = asyncio.create_task(self._stop_at_drain(reading))
+        ending = asyncio.create_task(self._stop_in_time(reading))
         try:
             while (work := await self._begun.get()) is not None:
                 await context.write(await work)
@@ -108,20 +110,24 @@ class _Stream:
             for task in (reading, ending, *self._works):
                 task.cancel()
         if self._lifecycle.draining:
-            raise Unavailable("the server is shutting down; everything read was answered, go on elsewhere", 1.0)
+            raise StreamOver("the server is shutting down", 1.0)
+        if not self._finished:
+            raise StreamOver("this stream has come to its age", 0.0)
 
-    async def _stop_at_drain(self, reading: asyncio.Task[None]) -> None:
-        await self._lifecycle.wait_draining()
+    async def _stop_in_time(self, reading: asyncio.Task[None]) -> None:
+        await self._lifecycle.stream_over()
+        self._over = True
         if self._waiting_to_read:  # else it has a request in its hands, which is answered before it ends by itself
             reading.cancel()
 
     async def _read(self) -> None:
         try:
-            while not self._lifecycle.draining:
+            while not (self._over or self._lifecycle.draining):
                 self._waiting_to_read = True
                 request = await anext(self._requests, None)
                 self._waiting_to_read = False
                 if request is None:
+                    self._finished = True
                     return
                 work = asyncio.create_task(self._answer(request))
                 self._works.add(work)

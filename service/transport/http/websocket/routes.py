@@ -30,7 +30,7 @@ server is a `TypeEvent`, an object of one key:
   milliseconds have the acknowledgement in them.
 - `rejected`: a message that was not taken, in its place among the acknowledgements, with the problem. The connection
   stays open; edits that build on the rejected one are rejected, too.
-- `ended`: the server shuts down; go on elsewhere at `revision`.
+- `ended`: the server shuts down, or the connection has come to its age; go on over another one, at `revision`.
 
 Close codes: 1000 the caller's own; 1007 text that is not UTF-8; 1009 a message far over the limit (one that is
 slightly over it is rejected); 1011 an internal error, or a caller who answers no ping for a minute; 1012 after `ended`;

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.errors import CarouselError, Code, Unavailable
+from service.errors import CarouselError, Code, StreamOver
 from service.sessions.commands import EditSession, GetSession, SessionId, SessionView, Suggested, Tenant, Units
 from service.sessions.service import Sessions
 from service.transport.http.models import Problem, UnitsName
@@ -43,7 +43,7 @@ class TypingSockets:
         self._log = logging.getLogger("carousel.websocket")
 
     async def serve(self, socket: WebSocket, tenant: Tenant, session: SessionId, units: UnitsName | None) -> None:
-        """Answer one caller until it closes, or the process ends, which it is told with where to go on.
+        """Answer one caller until it closes, or the stream is over, which it is told with where to go on.
 
         A handshake whose session is not there is accepted, told why and closed: a browser shows no page what a refused
         handshake says.
@@ -78,11 +78,16 @@ class TypingSockets:
             lifecycle=self._lifecycle,
             observer=self._observer,
         )
-        if await conversation.run() is Ending.SERVER_DRAINS:
-            newest = conversation.newest or view
-            why = f"the server is shutting down; go on elsewhere, from revision {newest.revision}"
-            await wire.write(messages.ended(newest.revision, wire.problem(Unavailable(why, 1.0))))
-            await wire.close(SERVICE_RESTART, Code.UNAVAILABLE.value)
+        ending = await conversation.run()
+        revision = (conversation.newest or view).revision
+        if ending is Ending.SERVER_DRAINS:
+            await self._end(wire, StreamOver("the server is shutting down", 1.0, revision), revision)
+        elif ending is Ending.STREAM_IS_OLD:
+            await self._end(wire, StreamOver("this stream has come to its age", 0.0, revision), revision)
+
+    async def _end(self, wire: _Wire, why: StreamOver, revision: int) -> None:
+        await wire.write(messages.ended(revision, wire.problem(why)))
+        await wire.close(SERVICE_RESTART, Code.UNAVAILABLE.value)
 
 
 class _Wire:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.errors import Unavailable
+from service.errors import StreamOver, Unavailable
 from service.sessions.commands import Tenant
 from service.transport.grpc.calls import Call
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
@@ -87,6 +87,18 @@ async def test_a_stream_at_rest_ends_when_the_process_does() -> None:
     assert not task.done()
     lifecycle.drain()
     with pytest.raises(Unavailable):
+        await task
+    assert len(caller.read) == 5
+
+
+async def test_a_stream_that_comes_to_its_age_ends_when_what_it_has_read_is_answered() -> None:
+    caller = Caller(messages=5)
+    caller.ends.clear()
+    task = serving(caller, Lifecycle(0.01, chance=lambda: 1.0), Counted())
+    await asyncio.wait([task], timeout=0.1)
+    assert not task.done()
+    caller.may_read.set()
+    with pytest.raises(StreamOver, match="come to its age"):
         await task
     assert len(caller.read) == 5
 

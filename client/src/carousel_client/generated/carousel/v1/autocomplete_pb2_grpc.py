@@ -133,6 +133,8 @@ class AutocompleteServicer:
     def Type(self, request_iterator, context):
         """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
         its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+        When the server ends, or the stream is old, what was read is answered; then the call ends as UNAVAILABLE, with the
+        revision to go on from, over another call, in ErrorInfo.metadata["revision"].
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

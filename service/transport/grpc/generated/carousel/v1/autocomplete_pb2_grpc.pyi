@@ -48,6 +48,8 @@ class AutocompleteStub:
     Type: _grpc.StreamStreamMultiCallable[_autocomplete_pb2.TypeRequest, _autocomplete_pb2.TypeResponse]
     """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
     its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+    When the server ends, or the stream is old, what was read is answered; then the call ends as UNAVAILABLE, with the
+    revision to go on from, over another call, in ErrorInfo.metadata["revision"].
     """
     Complete: _grpc.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
@@ -86,6 +88,8 @@ class AutocompleteAsyncStub(AutocompleteStub):
     Type: _aio.StreamStreamMultiCallable[_autocomplete_pb2.TypeRequest, _autocomplete_pb2.TypeResponse]  # type: ignore[assignment]
     """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
     its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+    When the server ends, or the stream is old, what was read is answered; then the call ends as UNAVAILABLE, with the
+    revision to go on from, over another call, in ErrorInfo.metadata["revision"].
     """
     Complete: _aio.UnaryStreamMultiCallable[_autocomplete_pb2.CompleteRequest, _autocomplete_pb2.CompleteResponse]  # type: ignore[assignment]
     """Complete goes on from a prompt, or from a session's cursor, and tells the text as it comes; nothing is changed.
@@ -151,6 +155,8 @@ class AutocompleteServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_autocomplete_pb2.TypeResponse], _abc.AsyncIterator[_autocomplete_pb2.TypeResponse]]:
         """Type is Edit as a conversation: edits may be pipelined, each is acknowledged, within milliseconds or together with
         its suggestions; the suggestions of an overtaken edit are dropped. A rejected edit leaves the stream open.
+        When the server ends, or the stream is old, what was read is answered; then the call ends as UNAVAILABLE, with the
+        revision to go on from, over another call, in ErrorInfo.metadata["revision"].
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from model_export.cells.cell import States
 from model_export.errors import TrainingError
 from model_export.lab.clamping import Clamp, scores_with
 from model_export.lab.network import Network
-from model_export.lab.sequences import batch_of
+from model_export.lab.sequences import IGNORED, batch_of
 from model_export.lab.units import Observed, Place, Ranked, rank_units
 
 LETTERS = ("c", "h")
@@ -66,38 +67,92 @@ class Found:
         """Whether it is missed more than each of the others."""
         return self.cost > max(self.costs_of_others)
 
+    def as_document(self) -> dict[str, Any]:
+        """Fit for JSON."""
+        return {
+            "place": str(self.best.place),
+            "score": self.best.score,
+            "rotated": self.best.control,
+            "cost_bits": self.cost,
+            "cost_bits_of_others": list(self.costs_of_others),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some characters of a text, from `start` on."""
+
+    text: str
+    start: int
+    length: int
+
+    def of(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """That part of one value for each character of the text."""
+        return values[self.start : self.start + self.length]
+
+    @property
+    def shown(self) -> str:
+        """The characters."""
+        return self.text[self.start : self.start + self.length]
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Stretches that were read side by side: the states before, symbols read and symbols that follow, [time, rows]."""
+
+    before: list[States]
+    read: Tensor
+    follows: Tensor
+    stretches: tuple[Stretch, ...]
+
 
 class Reading:
-    """A network that has read some texts of ASCII: its signals for the characters from `start` on.
+    """A network that reads texts of ASCII from their beginnings, and its signals in stretches of them.
 
-    Texts that are no longer than `start` are left out.
+    A stretch of `length` characters begins at `start`, and then every `every` characters, if given. Each is what
+    `rank_units` takes for a sequence.
     """
 
-    def __init__(self, network: Network, texts: Sequence[str], *, start: int = 0, length: int) -> None:
-        self.network, self.start = network, start
-        self.texts = [text[: start + length] for text in texts if len(text) > start]
-        if not self.texts:
+    def __init__(
+        self, network: Network, texts: Sequence[str], *, start: int = 0, length: int, every: int | None = None
+    ) -> None:
+        self.network = network
+        batch = batch_of([network.symbols.encode_text(text) for text in texts])
+        longest = max(map(len, texts))
+        starts = range(start, longest, every) if every else range(start, min(start + 1, longest))
+        states, read = network.initial(len(texts)), 0
+        self._windows: list[_Window] = []
+        seen: list[dict[tuple[int, str], NDArray[np.floating]]] = []
+        for first in starts:
+            rows = [row for row, text in enumerate(texts) if len(text) >= first + (length if every else 1)]
+            if not rows:
+                break
+            with torch.no_grad():
+                states, read = network(batch.inputs[read : first + 1], states)[1], first + 1
+            before = [tuple(state[rows] for state in layer) for layer in states]
+            part = slice(first + 1, first + 1 + length)
+            stretches = tuple(Stretch(texts[row], first, min(length, len(texts[row]) - first)) for row in rows)
+            window = _Window(before, batch.inputs[part][:, rows], batch.targets[part][:, rows], stretches)
+            with torch.no_grad():
+                signals = network.stack.watch(network.embedding(window.read), before)[2]
+            self._windows.append(window)
+            seen.append(
+                {
+                    (n, letter): _in_turn(layer[letter].numpy(), window)
+                    for n, layer in enumerate(signals)
+                    for letter in LETTERS
+                }
+            )
+        if not seen:
             raise TrainingError(f"no text is longer than {start} characters")
-        batch = batch_of([network.symbols.encode_text(text) for text in self.texts])
-        with torch.no_grad():
-            before: list[States] = network(batch.inputs[: start + 1], network.initial(len(self.texts)))[1]
-            _, _, signals = network.stack.watch(network.embedding(batch.inputs[start + 1 :]), before)
-        self._read, self._follows = batch.inputs[start + 1 :], batch.targets[start + 1 :]
-        self._before = before
-        kept = {(n, letter): layer[letter].numpy() for n, layer in enumerate(signals) for letter in LETTERS}
-        self.observed = Observed({key: self._in_turn(values) for key, values in kept.items()}, self._numbers())
-
-    def _in_turn(self, values: NDArray[np.generic]) -> NDArray[np.floating]:
-        """[time, texts, ...] -> [characters, ...], text after text."""
-        parts = [values[: len(text) - self.start, row] for row, text in enumerate(self.texts)]
-        return np.asarray(np.concatenate(parts), np.float32)
-
-    def _numbers(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self.texts)), [len(text) - self.start for text in self.texts])
+        self.stretches = [one for window in self._windows for one in window.stretches]
+        numbers = np.repeat(np.arange(len(self.stretches)), [one.length for one in self.stretches])
+        self.observed = Observed({key: np.concatenate([one[key] for one in seen]) for key in seen[0]}, numbers)
 
     def of_each(self, label: Label) -> NDArray[np.generic]:
         """A label of every character that was looked at, [characters]."""
-        return np.concatenate([label(text)[self.start :] for text in self.texts])
+        labels = {text: label(text) for text in {one.text for one in self.stretches}}
+        return np.concatenate([one.of(labels[one.text]) for one in self.stretches])
 
     def find(self, asked: Property, *, seed: int) -> Found:
         """The unit that tells it best. Raises TrainingError where there is too little to tell."""
@@ -124,45 +179,52 @@ class Reading:
 
     def _surprise(self, clamps: Sequence[Clamp]) -> NDArray[np.float64]:
         """Bits of what comes after each character, [characters]; the ends of texts cost nothing."""
-        scores: Tensor = scores_with(self.network, self._read, clamps, self._before)
-        nats = functional.cross_entropy(
-            scores.flatten(0, 1), self._follows.flatten(), ignore_index=-100, reduction="none"
-        )
-        return self._in_turn(nats.reshape(self._follows.shape).numpy()).astype(np.float64) / math.log(2)
+        parts = []
+        for window in self._windows:
+            scores: Tensor = scores_with(self.network, window.read, clamps, window.before)
+            nats = functional.cross_entropy(
+                scores.flatten(0, 1), window.follows.flatten(), ignore_index=IGNORED, reduction="none"
+            )
+            parts.append(_in_turn(nats.reshape(window.follows.shape).numpy(), window))
+        return np.concatenate(parts).astype(np.float64) / math.log(2)
 
-    def signal(self, place: Place, row: int) -> NDArray[np.floating]:
-        """One unit's signal over the characters of one text, from `start` on."""
-        own = self.observed.sequence == row
+    def signal(self, place: Place, number: int) -> NDArray[np.floating]:
+        """One unit's signal over the characters of one stretch."""
+        own = self.observed.sequence == number
         return np.asarray(self.observed.signals[place.layer, place.letter][own, place.unit])
 
     def telling_lines(self, asked: Property, lines: int) -> tuple[int, slice]:
-        """The text, and the characters of a few lines of it, counted from `start`, where the property varies most."""
+        """The stretch, and those of its characters that are a few whole lines in which the property varies most."""
         best: tuple[float, int, slice] = (-1.0, 0, slice(0, 0))
-        for row, text in enumerate(self.texts):
-            label, where = asked.label(text)[self.start :].astype(np.float64), asked.where(text)[self.start :]
-            shown = text[self.start :]
-            starts = [0, *(place + 1 for place, one in enumerate(shown) if one == "\n")]
+        for number, one in enumerate(self.stretches):
+            label, where = one.of(asked.label(one.text)).astype(np.float64), one.of(asked.where(one.text))
+            starts = [place + 1 for place, letter in enumerate(one.shown) if letter == "\n"]
             for first, last in zip(starts, starts[lines:], strict=False):
                 part = slice(first, last)
                 spread = float(label[part][where[part]].std()) if where[part].any() else 0.0
-                if spread > best[0] and shown[part].count("\n\n") == 0:
-                    best = (spread, row, part)
+                if spread > best[0] and "\n\n" not in one.shown[part]:
+                    best = (spread, number, part)
         return best[1], best[2]
 
 
-def draw_text(axes: Axes, reading: Reading, found: Found, row: int, part: slice) -> None:
+def _in_turn(values: NDArray[np.generic], window: _Window) -> NDArray[np.floating]:
+    """[time, rows, ...] -> [characters, ...], stretch after stretch."""
+    parts = [values[: one.length, row] for row, one in enumerate(window.stretches)]
+    return np.asarray(np.concatenate(parts), np.float32)
+
+
+def draw_text(axes: Axes, reading: Reading, found: Found, number: int, part: slice) -> None:
     """Lines of a text, each character on the colour of a unit's signal there."""
-    values = reading.signal(found.best.place, row)
+    values = reading.signal(found.best.place, number)
     mean, spread = float(values.mean()), max(float(np.abs(values - values.mean()).max()), 1e-6)
-    shown = reading.texts[row][reading.start :][part]
-    lines = shown.splitlines()
+    lines = reading.stretches[number].shown[part].splitlines()
     width = max(map(len, lines), default=1)
     grid = np.full((len(lines), width), np.nan)
     place = 0
-    for number, line in enumerate(lines):
+    for down, line in enumerate(lines):
         for column, letter in enumerate(line):
-            grid[number, column] = (values[part][place + column] - mean) / spread
-            axes.text(column, number, letter, ha="center", va="center", family="monospace", fontsize=7)
+            grid[down, column] = (values[part][place + column] - mean) / spread
+            axes.text(column, down, letter, ha="center", va="center", family="monospace", fontsize=7)
         place += len(line) + 1
     axes.imshow(grid, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", alpha=0.6)
     axes.set_axis_off()

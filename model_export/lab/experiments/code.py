@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ from service.model.checked import Between, Checked
 JAVA, PYTHON = "java", "python"
 _NETWORKS = {JAVA: "code", PYTHON: "code-python"}
 _ENDINGS = {".java": JAVA, ".py": PYTHON}
-_STDLIB = "stdlib"
+_PYTHON_CODE = "package:networkx"
 _WAY_OUT = (
     "code: to train again, say on what: `apt-get source libcommons-lang3-java`, then "
     "`carousel lab code --full --corpus commons-lang3-3.12.0`, or any other folder of code"
@@ -39,7 +39,7 @@ _WAY_OUT = (
 _LAYERS = 3
 _SAMPLES_SEED = 1_000
 _READ = 6_000  # characters of each file that bits are measured on
-_START, _LENGTH = 1_500, 600  # characters of each file: read before the units are asked, and asked about
+_START, _LENGTH, _EVERY = 1_000, 250, 700  # characters of each file: before the units are asked, asked about, between
 _SHOWN, _TOLD, _LINES = 3, 300, 4
 _SLACK = 1_500  # characters in which a block may still be open at the end of a sample
 
@@ -197,7 +197,7 @@ class Written:
 def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
     """The network of each language: trained on the corpus that was given, if it is of that language, or shipped.
 
-    With `full` Python's is trained on the standard library if nothing else was given. Raises TrainingError or
+    With `full` Python's is trained on NetworkX if no other Python was given. Raises TrainingError or
     CorpusError before any training.
     """
     if bench.full and bench.corpus is None:
@@ -208,7 +208,7 @@ def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
         given = read_corpus(bench.corpus)
         corpora[_ENDINGS.get(main_ending(given), JAVA)] = given
     if bench.full and PYTHON not in corpora:
-        corpora[PYTHON] = read_corpus(_STDLIB)
+        corpora[PYTHON] = read_corpus(_PYTHON_CODE)
     made = {}
     for language, name in _NETWORKS.items():
         if language not in corpora:
@@ -311,7 +311,9 @@ def run(bench: Bench, settings: Settings) -> Finding:
         for language, network in made.items()
     }
     readings = {
-        language: Reading(network, real[language].texts, start=_START, length=_LENGTH)
+        language: Reading(
+            network, [text[:_READ] for text in real[language].texts], start=_START, length=_LENGTH, every=_EVERY
+        )
         for language, network in made.items()
     }
     found = {language: find_units(reading, language, bench.seed) for language, reading in readings.items()}
@@ -329,7 +331,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     ]
     details = {
         "samples": {language: list(one.texts[:_SHOWN]) for language, one in written.items()},
-        "units": {language: {name: _told(one) for name, one in own.items()} for language, own in found.items()},
+        "units": {language: {name: one.as_document() for name, one in own.items()} for language, own in found.items()},
     }
     return Finding(verdicts, tuple(drawn), (*_STORY, *_samples_told(written)), details)
 
@@ -341,23 +343,13 @@ def _write(bench: Bench, network: Network, settings: Settings, seed: int) -> lis
     return texts
 
 
-def _told(one: Found) -> dict[str, Any]:
-    return {
-        "place": str(one.best.place),
-        "score": one.best.score,
-        "rotated": one.best.control,
-        "cost_bits": one.cost,
-        "cost_bits_of_others": list(one.costs_of_others),
-    }
-
-
 def _samples_told(written: Mapping[str, Written]) -> list[str]:
     return [f"A beginning of what one of them wrote: {one.texts[0][:_TOLD]} ..." for one in written.values()]
 
 
 _STORY = (
     "Two networks of three layers read one character after the other, and guess the next: one has read Apache Commons "
-    "Lang, the other Python's standard library. Nobody told them what a word is, or a bracket. What they write by "
+    "Lang, in Java, the other NetworkX, in Python. Nobody told them what a word is, or a bracket. What they write by "
     "themselves is measured as one measures code, and beside each figure stands that of files that people wrote.",
     "Then their units are asked, on files that were kept from training: which of them knows how deep the code is "
     "indented, how many spaces are left to the next tab stop, whether it is inside a comment, inside a string.",
@@ -373,8 +365,7 @@ def draw_units(reading: Reading, found: Mapping[str, Found], language: str) -> F
     figure, axes = pictures.new_figure(len(found), 1, width=11, height=1.9 * len(found))
     for place, (name, one) in zip(axes, found.items(), strict=True):
         asked = next(each for each in properties(language) if each.name == name)
-        row, lines = reading.telling_lines(asked, _LINES)
-        draw_text(place, reading, one, row, lines)
+        draw_text(place, reading, one, *reading.telling_lines(asked, _LINES))
         place.set_title(f"{name.replace('_', ' ')}: {one.best.place}, score {one.best.score:.2f}", fontsize=9)
     return figure
 

@@ -94,7 +94,7 @@ def undefined_names(text: str) -> Share:
     undefined, count = 0, 0
     for method in methods(text):
         known = fields | set(_bound(method))
-        read = [name for name in _read(method) if name[0].islower() and name not in _PACKAGES]
+        read = [name for name in _read(method) if name[:1].islower() and name not in _PACKAGES]
         count += len(read)
         undefined += sum(name not in known for name in read)
     return Share(undefined, count)

@@ -95,8 +95,8 @@ test-all: .venv-dev/.complete .venv-tritonclient/.complete ## every test, the co
 	$(PYTEST) -m "not faults" --timeout 1200 $(ARGS)
 
 .PHONY: faults
-faults: .venv-dev/.complete ## the tests that kill, freeze and cut
-	$(PYTEST) -m faults --timeout 1200 $(ARGS)
+faults: .venv-dev/.complete ## kill, freeze, cut and tear what runs, and count what became of it (ARGS="--faults-json FILE")
+	$(PYTEST) tests/faults --timeout 1800 $(ARGS)
 
 .PHONY: bench
 bench: env ## measure what the README states (ARGS="replay FILE")

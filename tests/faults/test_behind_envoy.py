@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,16 @@ from carousel_client import Acknowledged, AsyncClient, AsyncTypingStream, Discon
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from tests.contract.valkey_server import ValkeyServer
+from tests.faults.conftest import Counting
 from tests.faults.envoy_process import Envoy, Replica, envoy
+from tests.faults.history import History, Operation, counts, typed
 from tests.integration.test_process import Process, process
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
+LONG = pytest.mark.faults
 
 AFFINITY = "x-carousel-session"
-TYPED = "".join(f"line {n}\n" for n in range(12))
+_EDITS = 40  # of each typist
 
 
 @dataclass
@@ -65,6 +68,15 @@ class Fleet:
     def restart(self, number: int) -> None:
         """As a rollout does it: ended in order, another one in its place, and on only once that one is asked."""
         assert self.replicas[number].end(signal.SIGTERM) == 0
+        self._begin(number)
+
+    def replace(self, number: int) -> None:
+        """Killed, and another one in its place, once Envoy has seen it."""
+        self.kill(number)
+        self.envoy.wait_until_asks(len(self.replicas) - 1)
+        self._begin(number)
+
+    def _begin(self, number: int) -> None:
         where = self.addresses[number]
         ports = (f"grpc_port={where.grpc_port}", f"http_port={where.http_port}")
         self.replicas[number] = self.stack.enter_context(process(*self.flags, *ports))
@@ -105,6 +117,7 @@ def _who(before: tuple[int, ...], after: tuple[int, ...]) -> set[int]:
     return {number for number, (was, is_) in enumerate(zip(before, after, strict=True)) if is_ > was}
 
 
+@LONG
 async def test_a_session_has_one_replica_by_header_and_by_path_and_sessions_are_spread(fleet: Fleet) -> None:
     owners: Counter[int] = Counter()
     async with httpx.AsyncClient(base_url=fleet.http, verify=False) as http:
@@ -136,6 +149,7 @@ async def _type_over_a_websocket(fleet: Fleet, id_: str, owner: int) -> None:
     assert _who(typed, fleet.answered("Type")) == {owner}
 
 
+@LONG
 async def test_a_session_has_one_replica_over_grpc_by_metadata(fleet: Fleet) -> None:
     owners = set()
     async with grpc.aio.insecure_channel(fleet.grpc) as channel:
@@ -153,6 +167,7 @@ async def test_a_session_has_one_replica_over_grpc_by_metadata(fleet: Fleet) -> 
     assert owners == {0, 1}
 
 
+@LONG
 async def test_callers_reach_neither_metrics_nor_another_tenant_and_their_request_ids_are_kept(fleet: Fleet) -> None:
     async with httpx.AsyncClient(base_url=fleet.http, verify=False) as http:
         assert (await http.get("/metrics")).status_code == 404
@@ -163,6 +178,7 @@ async def test_callers_reach_neither_metrics_nor_another_tenant_and_their_reques
         assert named.headers["x-request-id"] == "a-callers-own"
 
 
+@LONG
 async def test_a_session_made_through_envoy_goes_on_over_rest_and_grpc_when_its_replica_is_killed(
     fleet: Fleet,
 ) -> None:
@@ -198,87 +214,119 @@ async def test_a_session_made_through_envoy_goes_on_over_rest_and_grpc_when_its_
     assert bits(answer.json()["suggestions"]) == bits(fresh.json()["suggestions"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
-async def test_streams_of_a_replica_that_goes_go_on_at_the_other_one(fleet: Fleet, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=LONG)], ids=["killed", "ended"])
+async def test_streams_of_a_replica_that_goes_go_on_at_the_other_one(
+    fleet: Fleet, number: signal.Signals, checked: Counting
+) -> None:
     """Eight typists; the replica goes when a third is typed, and streams that it had are lost once."""
-    events: list[Event] = []
+    histories = [History(f"typist-{one}") for one in range(8)]
+    lost: list[Event] = []
+    acknowledged = [0]
 
-    async def type_all(client: AsyncClient, id_: str) -> str:
-        session = await client.create("", id=id_)
-        async with session.typing(max_unanswered=4) as stream, asyncio.TaskGroup() as tasks:
-            tasks.create_task(_send(stream))
-            async for event in stream:
-                events.append(event)
-                if len(acknowledged()) == 8 * len(TYPED) // 3:
-                    fleet.replicas[0].popen.send_signal(number)
-        return await session.text()
-
-    def acknowledged() -> list[Event]:
-        return [event for event in events if isinstance(event, Acknowledged)]
+    def gone() -> bool:
+        acknowledged[0] += 1
+        if acknowledged[0] == len(histories) * _EDITS // 3:
+            fleet.replicas[0].popen.send_signal(number)
+        return acknowledged[0] > len(histories) * _EDITS
 
     async with AsyncClient(fleet.grpc, timeout_s=30) as client:
-        texts = await asyncio.gather(*(type_all(client, f"typist-{one}") for one in range(8)))
-    assert texts == [TYPED] * 8
-    assert len(acknowledged()) == 8 * len(TYPED)
-    assert not [event for event in events if isinstance(event, Rejected)]
-    lost = [event for event in events if isinstance(event, Disconnected)]
+        await asyncio.gather(*(_type_over_a_stream(client, one, lost, gone, _EDITS) for one in histories))
+    assert counts(histories) == {"invoked": 8 * _EDITS, "ok": 8 * _EDITS}
     assert 0 < len(lost) < 8, "the other replica's streams go on as if nothing had been"
+    checked(f"a replica {number.name} mid-stream, behind Envoy", 1, histories)
 
 
-async def _send(stream: AsyncTypingStream) -> None:
-    for character in TYPED:
-        await stream.send(Insert(character), timeout_s=60)
-    await stream.finish()
-
-
-async def test_a_rolling_restart_of_three_replicas_shows_no_error_and_loses_no_keystroke(tmp_path: Path) -> None:
-    """Six typists on streams, who type until the last replica was replaced, and six who send single edits over REST."""
-    with fleet_of(3, tmp_path) as fleet:
-        over = asyncio.Event()
-
-        async def roll() -> None:
-            for number in range(3):
-                await asyncio.to_thread(fleet.restart, number)
-            over.set()
-
-        async with AsyncClient(fleet.grpc, timeout_s=30) as client, asyncio.TaskGroup() as tasks:
-            tasks.create_task(roll())
-            streams = [tasks.create_task(_stream_until(over, client, f"stream-{one}")) for one in range(6)]
-            edits = [tasks.create_task(_edit_until(over, fleet.http, f"edits-{one}")) for one in range(6)]
-        for task in (*streams, *edits):
-            typed, text = task.result()
-            assert text == typed
-            assert len(typed) > 10
-        print("keystrokes:", sum(len(task.result()[0]) for task in (*streams, *edits)))
-
-
-async def _stream_until(over: asyncio.Event, client: AsyncClient, id_: str) -> tuple[str, str]:
-    typed: list[str] = []
-    session = await client.create("", id=id_)
+async def _type_over_a_stream(
+    client: AsyncClient, history: History, lost: list[Event], over: Callable[[], bool], most: int = 10_000
+) -> None:
+    """Until it is over, which is asked once for each acknowledgement. No edit is rejected, whatever breaks."""
+    session = await client.create("", id=history.session)
+    asked: dict[str, Operation] = {}
+    ended = asyncio.Event()
 
     async def send(stream: AsyncTypingStream) -> None:
-        while not over.is_set():
-            typed.append(TYPED[len(typed) % len(TYPED)])
-            await stream.send(Insert(typed[-1]), timeout_s=60)
+        while not ended.is_set() and len(asked) < most:
+            operation = history.begin(1 + len(asked))
+            history.invoked(operation)
+            asked[await stream.send(Insert(typed(operation.number)), timeout_s=60)] = operation
             await asyncio.sleep(0.02)
         await stream.finish()
 
-    async with session.typing() as stream, asyncio.TaskGroup() as tasks:
+    async with session.typing(max_unanswered=4) as stream, asyncio.TaskGroup() as tasks:
         tasks.create_task(send(stream))
         async for event in stream:
             assert not isinstance(event, Rejected), event
-    return "".join(typed), await session.text()
+            if isinstance(event, Acknowledged):
+                history.answered(asked[event.edit_id], "ok", event.revision)
+                if over():
+                    ended.set()
+            elif isinstance(event, Disconnected):
+                lost.append(event)
+    history.saw(session.revision, await session.text())
 
 
-async def _edit_until(over: asyncio.Event, http_url: str, id_: str) -> tuple[str, str]:
-    typed = ""
-    async with httpx.AsyncClient(base_url=http_url, verify=False, timeout=30, headers={AFFINITY: id_}) as http:
-        (await http.post("/v1/sessions", json={"id": id_})).raise_for_status()
-        while not over.is_set():
-            letter = TYPED[len(typed) % len(TYPED)]
-            body = {"revision": len(typed) + 1, "edit_id": f"{id_}-{len(typed)}", "edits": [{"insert": letter}]}
-            answer = await http.post(f"/v1/sessions/{id_}/edits", json=body)
+@LONG
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", [1, 3])
+async def test_a_rolling_restart_of_three_replicas_shows_no_error_and_loses_no_keystroke(
+    tmp_path: Path, checked: Counting, rounds: int
+) -> None:
+    """Six typists on streams, who type until the last replica was replaced, and six who send single edits over REST."""
+    over: list[bool] = []
+    streams, edits = ([History(f"{kind}-{one}") for one in range(6)] for kind in ("stream", "edits"))
+    with fleet_of(3, tmp_path) as fleet:
+
+        async def roll() -> None:
+            for number in (*range(3),) * rounds:
+                await asyncio.to_thread(fleet.restart, number)
+            over.append(True)
+
+        async with AsyncClient(fleet.grpc, timeout_s=30) as client, asyncio.TaskGroup() as tasks:
+            tasks.create_task(roll())
+            for history in streams:
+                tasks.create_task(_type_over_a_stream(client, history, [], lambda: bool(over)))
+            for history in edits:
+                tasks.create_task(_edit_until(over, fleet.http, history))
+    assert all(len(history.operations) > 10 for history in (*streams, *edits))
+    said = checked("a rolling restart, behind Envoy", 3 * rounds, [*streams, *edits])
+    assert (said.failed, said.unknown) == (0, 0)
+    assert said.ok == said.operations
+
+
+async def _edit_until(over: list[bool], http_url: str, history: History) -> None:
+    headers = {AFFINITY: history.session}
+    async with httpx.AsyncClient(base_url=http_url, verify=False, timeout=30, headers=headers) as http:
+        (await http.post("/v1/sessions", json={"id": history.session})).raise_for_status()
+        while not over:
+            operation = history.begin(1 + len(history.operations))
+            edits = [{"insert": typed(operation.number)}]
+            body = {"revision": operation.base, "edit_id": history.edit_id(operation), "edits": edits}
+            history.invoked(operation)
+            answer = await http.post(f"/v1/sessions/{history.session}/edits", json=body)
             assert answer.status_code == 200, answer.text
-            typed += letter
+            history.answered(operation, "ok", answer.json()["revision"])
             await asyncio.sleep(0.02)
-        return typed, (await http.get(f"/v1/sessions/{id_}?include=text")).json()["text"]
+        read = (await http.get(f"/v1/sessions/{history.session}?include=text")).json()
+        history.saw(read["revision"], read["text"])
+
+
+@LONG
+@pytest.mark.timeout(600)
+async def test_whoever_of_three_replicas_is_killed_behind_envoy_nobody_is_told_of_an_error(
+    tmp_path: Path, checked: Counting
+) -> None:
+    """Six times, each of them with another one in its place before the next one goes."""
+    over: list[bool] = []
+    histories = [History(f"stream-{one}") for one in range(12)]
+    with fleet_of(3, tmp_path) as fleet:
+
+        async def kill() -> None:
+            for number in range(6):
+                await asyncio.to_thread(fleet.replace, number % 3)
+            over.append(True)
+
+        async with AsyncClient(fleet.grpc, timeout_s=30) as client, asyncio.TaskGroup() as tasks:
+            tasks.create_task(kill())
+            for history in histories:
+                tasks.create_task(_type_over_a_stream(client, history, [], lambda: bool(over)))
+    checked("kill -9 of replicas under streams, behind Envoy", 6, histories)

@@ -93,7 +93,7 @@ async def _answered(stream: Any, history: History, operation: Operation) -> str:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("freezes", "sessions"), [(2, 3), pytest.param(40, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("freezes", "sessions"), [(2, 3), pytest.param(25, 16, marks=pytest.mark.faults)])
 async def test_whoever_is_frozen_in_the_middle_of_typing_others_go_on_and_it_serves_again_when_it_wakes(
     valkey: ValkeyServer, checked: Counting, freezes: int, sessions: int
 ) -> None:

@@ -141,7 +141,7 @@ async def test_the_system_looks_after_connections_over_http_on_which_nothing_is_
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(15, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(6, 16, marks=pytest.mark.faults)])
 async def test_a_store_that_falls_silent_is_given_up_and_asked_anew(
     tmp_path: Path, checked: Counting, times: int, sessions: int
 ) -> None:
@@ -165,7 +165,7 @@ async def test_a_store_that_falls_silent_is_given_up_and_asked_anew(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(15, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(6, 16, marks=pytest.mark.faults)])
 async def test_callers_whose_connections_fall_silent_go_on_over_others(
     tmp_path: Path, checked: Counting, times: int, sessions: int
 ) -> None:

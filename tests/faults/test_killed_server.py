@@ -90,7 +90,7 @@ async def test_every_acknowledged_edit_survives_200_kills_under_32_clients(tmp_p
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(30, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(20, 16, marks=pytest.mark.faults)])
 async def test_of_three_replicas_any_may_be_killed_at_any_time(
     tmp_path: Path, checked: Counting, kills: int, sessions: int
 ) -> None:
@@ -111,7 +111,7 @@ async def test_of_three_replicas_any_may_be_killed_at_any_time(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(30, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("kills", "sessions"), [(2, 3), pytest.param(20, 16, marks=pytest.mark.faults)])
 async def test_a_replica_may_be_killed_when_the_shared_store_has_an_edit_and_nobody_was_told(
     tmp_path: Path, checked: Counting, kills: int, sessions: int
 ) -> None:

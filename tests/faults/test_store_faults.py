@@ -20,9 +20,7 @@ from tests.faults.replicas import Replicas
 from tests.faults.wire import Carries, Wire
 
 pytestmark = pytest.mark.timeout(600)
-SHORT_AND_LONG = pytest.mark.parametrize(
-    ("times", "sessions"), [(1, 3), pytest.param(15, 16, marks=pytest.mark.faults)]
-)
+SHORT_AND_LONG = pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(8, 16, marks=pytest.mark.faults)])
 
 
 @pytest.fixture

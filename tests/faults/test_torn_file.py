@@ -65,7 +65,7 @@ async def _typed_and_killed(file: Path, histories: list[History], *, tidy: bool)
 
 
 @pytest.mark.parametrize(
-    ("tear", "times"), [("scribbled over", 1), *(pytest.param(tear, 10, marks=pytest.mark.faults) for tear in TEARS)]
+    ("tear", "times"), [("scribbled over", 1), *(pytest.param(tear, 4, marks=pytest.mark.faults) for tear in TEARS)]
 )
 async def test_a_torn_file_is_set_aside_and_the_server_starts_and_says_so(
     tmp_path: Path, checked: Counting, tear: str, times: int
@@ -100,7 +100,7 @@ async def _is_gone(server: Replica, history: History) -> bool:
     return False
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.faults)])
 async def test_a_torn_log_takes_the_newest_edits_and_leaves_every_session_as_it_was_once(
     tmp_path: Path, checked: Counting, times: int
 ) -> None:

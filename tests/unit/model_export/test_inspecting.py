@@ -18,6 +18,8 @@ from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.symbols import Symbols
 from service.model.manifest import ModelFolderError, read_graph, read_manifest
 
+_LAB = Path(__file__).resolve().parents[3] / "models" / "lab"
+_SHIPPED = sorted(path.parent for path in _LAB.glob("*/weights.npz") if (path.parent / "inspect.onnx").exists())
 _LETTERS = Symbols.letters("aXb")
 _CAUSAL = [name for name in CELLS if name != "bidirectional-lstm"]
 
@@ -55,7 +57,21 @@ def test_every_signal_of_every_layer_is_told_as_torch_has_it_in_one_chunk_or_two
         np.testing.assert_allclose(np.concatenate(values), wanted, atol=1e-5, err_msg=signal.output)
 
 
-def test_a_folder_without_it_says_so_and_a_changed_file_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", _SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_network_has_it_and_it_is_that_network_s(folder: Path) -> None:
+    inspect, network = read_manifest(folder).inspect, model_folder.load(folder)
+    assert inspect is not None
+    symbols = torch.randint(0, network.symbols.size, (9, 2), generator=torch.Generator().manual_seed(1))
+    tokens = network.symbols.tokens()[symbols.numpy()] if network.symbols.are_bytes else symbols.numpy()
+    states = {one.input: np.full((2, one.width), one.initial, one.dtype) for one in inspect.states}
+    session = onnxruntime.InferenceSession(read_graph(folder, inspect))
+    found = session.run([one.output for one in inspect.signals], {inspect.tokens: tokens, **states})
+    watched = network.watch(symbols)
+    for signal, values in zip(inspect.signals, found, strict=True):
+        np.testing.assert_allclose(values, watched.signal(signal.layer, signal.letter).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_changed_file_is_found(tmp_path: Path) -> None:
     model_folder.save(_network("gru"), tmp_path, name="gru")
     inspect = read_manifest(tmp_path).inspect
     assert inspect is not None

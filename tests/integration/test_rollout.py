@@ -127,8 +127,9 @@ async def test_typing_goes_on_while_a_version_comes_and_who_was_idle_goes_over(
     folder: Path, versions: list[Path]
 ) -> None:
     old, new = digest(versions[0]), digest(versions[1])
+    expected = await fresh(versions[1], "def main(x")
     async with (
-        rolling(folder) as rollout,
+        rolling(folder, rollout_idle="1s") as rollout,
         calling("type", rollout.server) as typist,
         calling("rest", rollout.server) as rest,
     ):
@@ -154,12 +155,12 @@ async def test_typing_goes_on_while_a_version_comes_and_who_was_idle_goes_over(
         assert begun.model[1] == new
 
         async def moved() -> bool:
-            return (await rest.get(idle.id)).model[1] == new
+            return f'carousel_model_paths{{digest="{new}",model="tiny"}} 2.0' in await rollout.metrics()
 
         await rollout.until(moved)
         again = await rest.edit(idle.id, idle.revision, [{"insert": "x"}], suggest=SUGGEST)
         assert (again.revision, again.model[1]) == (idle.revision + 1, new)
-        assert suggested(again) == await fresh(versions[1], "def main(x")
+        assert suggested(again) == expected
         assert [state for _, state, _ in await rollout.index()] == ["READY", "READY"], "somebody types on the old one"
         ended.set()
         answers = await asyncio.wait_for(keys, 20)

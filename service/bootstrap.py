@@ -136,7 +136,12 @@ class Server:
         engines = self._open_engines()
         sessions = self._open_sessions(engines)
         self._closing.push_async_callback(self._stop_facades)
-        self._inference = LateInference(sessions, self._opening.config.retention_s, partial(self._rollout_of, engines))
+        self._inference = LateInference(
+            sessions,
+            self._opening.config.retention_s,
+            partial(self._rollout_of, engines),
+            None if self._tensor_serving is None else self._tensor_serving.inference,
+        )
         grpc, grpc_port = await self._open_grpc(sessions)
         warming = asyncio.create_task(_warm_up(engines, grpc))
         try:
@@ -304,8 +309,14 @@ def serve(settings: Settings, loading: Loading, opening: Opening) -> None:
     run(settings, [(model, model.identity) for model in models], opening, sources, loaded.tensors)
 
 
-def run(settings: Settings, models: Models, opening: Opening, sources: Mapping[str, Source] | None = None) -> None:
-    """Serve models that are loaded already until SIGTERM or SIGINT; `sources` as for Server. Raises StartFailed."""
+def run(
+    settings: Settings,
+    models: Models,
+    opening: Opening,
+    sources: Mapping[str, Source] | None = None,
+    tensors: Sequence[TensorModel] = (),
+) -> None:
+    """Serve models that are loaded already until SIGTERM or SIGINT; the others as for Server. Raises StartFailed."""
     server = Server(
         models,
         listen=settings.listen(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.capacity.command import capacity
 from benchmarks.context import context
 from benchmarks.efficiency.command import efficiency
 from benchmarks.free import free
@@ -14,6 +15,7 @@ from benchmarks.overload import overload
 from benchmarks.parked import parked
 from benchmarks.prompts import prompts
 from benchmarks.replay.command import replay
+from benchmarks.takeover.command import takeover
 from benchmarks.undo import undo
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure what the README states: a table on standard output, JSON and a picture in a folder.",
 )
+app.command("capacity")(capacity)
 app.command("context")(context)
 app.command("efficiency")(efficiency)
 app.command("free")(free)
@@ -33,6 +36,7 @@ app.command("overload")(overload)
 app.command("parked")(parked)
 app.command("prompts")(prompts)
 app.command("replay")(replay)
+app.command("takeover")(takeover)
 app.command("undo")(undo)
 
 

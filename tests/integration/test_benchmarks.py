@@ -43,6 +43,10 @@ RUNS = {
         ["--limit-bytes", "30", "--typists", "3", "--seconds", "0.3", "--repetitions", "1", "--no-triton"],
         ["keystroke_savings", "crowd_keystrokes_per_s", "crowd_p50_ms", "crowd_p99_ms_fp32", "crowd_server_cpu_share"],
     ),
+    "takeover": (
+        ["--sessions", "1", "--bytes", "2048", "--crowd", "3", "--crowd-bytes", "2048"],
+        ["with_ms", "without_ms", "crowd_bounded_mean_s", "crowd_unbounded_last_s", "typist_bounded_p99_ms"],
+    ),
     "overload": (
         ["--seconds", "0.5", "--repetitions", "1", "--sessions", "300", "--factor", "3"],
         ["p99_ratio", "memory_growth", "capacity_per_s", "admitted_per_s"],

@@ -1,0 +1,1 @@
+"""`carousel bench takeover`: what it costs to go on in a session that another process has held until now."""

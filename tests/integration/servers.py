@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from service.greeting import Addresses
 from service.rollout import Source
 from service.settings import load_settings
 from service.storing import Opening
+from service.tensors.ports import TensorModel
 from service.transport.listening import open_socket
 
 IDENTITY = ModelIdentity("fake", "0" * 64, "numerics")
@@ -54,11 +55,12 @@ def make_server(
     of: type[Server] = Server,
     opening: type[Opening] = Opening,
     sources: Mapping[str, Source] | None = None,
+    tensors: Sequence[TensorModel] = (),
     **flags: Any,
 ) -> Server:
     settings = load_settings({**ON_FREE_PORTS, "grace_s": 10.0, **flags})
     return of(
-        models or [(model or FakeModel(), IDENTITY)],
+        [(model or FakeModel(), IDENTITY)] if models is None else models,
         listen=settings.listen(),
         transport=settings.transport(),
         capacity=settings.capacity(),
@@ -66,6 +68,7 @@ def make_server(
         grace_s=settings.grace_s,
         sources=sources,
         rollout=settings.rollout(),
+        tensors=tensors,
     )
 
 

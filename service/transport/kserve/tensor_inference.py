@@ -25,7 +25,7 @@ from service.transport.kserve.parameters import (
     integer_parameter,
     read_options,
 )
-from service.transport.kserve.refusals import InferRefusals, TimedOut
+from service.transport.kserve.refusals import InferRefusals, Malformed, TimedOut
 from service.transport.kserve.sequence_ids import session_of
 from service.transport.kserve.signatures import FORECAST, signature_of
 from service.transport.kserve.tensor_inputs import read_inputs
@@ -99,7 +99,7 @@ class TensorInference:
                 raise TimedOut from error
             raise
         except InvalidArgument as error:
-            if error.field == "inputs":
+            if error.field == "inputs" and not isinstance(error, Malformed):  # a sentence of Triton's stays
                 raise InvalidArgument(f"inputs.{inputs[0].name}", error.message) from error
             raise
         return outputs_of_tensors(model, answered, wish.outputs, wish.top_k)

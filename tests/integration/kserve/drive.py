@@ -22,6 +22,7 @@ from tritonclient.utils import InferenceServerException  # type: ignore[import-n
 
 Json = dict[str, Any]
 _PATIENCE_S = 30
+_DTYPES = {"INT64": np.int64, "FP32": np.float32, "FP64": np.float64}
 
 
 class Clients:
@@ -103,7 +104,7 @@ def _input(kind: Any, tensor: Json) -> Any:
     if tensor["datatype"] == "BYTES":
         array = np.array([value.encode("latin-1") for value in values], dtype=np.object_)
     else:
-        array = np.array(values, np.int64)
+        array = np.array(values, _DTYPES[tensor["datatype"]])
     array = array.reshape(tensor["shape"])
     if kind is triton_http:
         made.set_data_from_numpy(array, binary_data=tensor.get("binary", True))

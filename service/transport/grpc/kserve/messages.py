@@ -11,7 +11,7 @@ from service.errors import InvalidArgument
 from service.transport.grpc.generated.inference import grpc_service_pb2 as pb
 from service.transport.kserve import metadata
 from service.transport.kserve.inference import InferAnswer, InferRequest
-from service.transport.kserve.metadata import Described
+from service.transport.kserve.metadata import INPUTS, Described
 from service.transport.kserve.parameters import Value
 from service.transport.kserve.refusals import InferRefusals, no_region, unknown_parameter, wrong_type
 from service.transport.kserve.rows import check_declared
@@ -35,7 +35,7 @@ _HELD_BY: Final[Mapping[str, str]] = {
 }
 
 
-def infer_request(request: pb.ModelInferRequest, declared: Sequence[Described]) -> InferRequest:
+def infer_request(request: pb.ModelInferRequest, declared: Sequence[Described] = INPUTS) -> InferRequest:
     """The request for a model that takes the inputs `declared`.
 
     Raises InvalidArgument for a tensor that is not what it says, and for a parameter that is not known.

@@ -59,7 +59,7 @@ class InferenceStream:
         try:
             if isinstance(request, InvalidArgument):
                 raise request
-            asked = messages.infer_request(request)
+            asked = messages.infer_request(request, self._inference.signature(request.model_name).inputs)
             answer = await self._inference.infer(call.tenant, asked, deadline_s=call.deadline_s)
             return pb.ModelStreamInferResponse(infer_response=messages.infer_response(answer, streamed=True))
         except asyncio.CancelledError:

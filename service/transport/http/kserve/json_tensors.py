@@ -9,7 +9,7 @@ from typing import Any, Final
 from service.errors import InvalidArgument
 from service.transport.http.kserve.bodies import InferBody, InputBody, read_body
 from service.transport.kserve.inference import InferAnswer, InferRequest
-from service.transport.kserve.metadata import Described
+from service.transport.kserve.metadata import INPUTS, Described
 from service.transport.kserve.refusals import InferRefusals, Malformed, no_region
 from service.transport.kserve.rows import check_declared
 from service.transport.kserve.tensors import BYTES, Tensor, from_raw, from_values, to_raw
@@ -32,7 +32,7 @@ class Asked:
 
 
 def read_request(
-    model: str, version: str, body: bytes, header_length: str | None, declared: Sequence[Described]
+    model: str, version: str, body: bytes, header_length: str | None, declared: Sequence[Described] = INPUTS
 ) -> Asked:
     """The request for a model that takes the inputs `declared`.
 

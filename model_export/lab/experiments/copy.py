@@ -38,7 +38,7 @@ _PRICE = 0.05  # of mean |h|, in nats
 class Settings(Checked):
     """Two layers; `steps` of training on all 27 triples."""
 
-    units: Annotated[int, Between(1, 256)] = 10
+    units: Annotated[int, Between(2, 256)] = 10
     steps: Annotated[int, Between(1, 50_000)] = 3_000
 
 

@@ -53,7 +53,7 @@ class Settings(Checked):
     """embedding: numbers per word."""
 
     units: Annotated[int, Between(2, 256)] = 32
-    embedding: Annotated[int, Between(1, 128)] = 12
+    embedding: Annotated[int, Between(2, 128)] = 12
     steps: Annotated[int, Between(1, 50_000)] = 3_000
 
 

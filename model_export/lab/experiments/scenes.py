@@ -47,10 +47,13 @@ _SHARES = (0.35, 0.2, 0.2, 0.2, 0.05)  # of ., w, b, p, D among the frames of a 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Checked):
-    """scenes: in a film.  frames: in a scene at most, beside its sign and the cut."""
+    """scenes: in a film; of fewer than three none is two cuts after a death.
+
+    frames: in a scene at most, beside its sign and the cut.
+    """
 
     units: Annotated[int, Between(2, 256)] = 16
-    scenes: Annotated[int, Between(2, 40)] = 6
+    scenes: Annotated[int, Between(3, 40)] = 6
     frames: Annotated[int, Between(2, 40)] = 8
     steps: Annotated[int, Between(1, 50_000)] = 2_000
 

@@ -27,7 +27,7 @@ from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.sequences import Batch, batch_of
 from model_export.lab.symbols import END, Symbols
 from model_export.lab.training import Recipe, fit, new_network, right_share
-from service.model.checked import Between, Checked
+from service.model.checked import Between, Checked, NotAccepted
 
 LETTERS = Symbols.letters("cw")
 COIN, WALK = (LETTERS.number(letter) for letter in "cw")
@@ -40,10 +40,15 @@ _ATTEMPTS = 12  # two units can die at the start: then they start again
 class Settings(Checked):
     """longest: actions in a sequence that the learned network is shown.  beyond: actions that it is tested on."""
 
-    longest: Annotated[int, Between(3, 12)] = 8
+    longest: Annotated[int, Between(3, 13)] = 8
     beyond: Annotated[int, Between(3, 14)] = 12
     units: Annotated[int, Between(1, 64)] = 2
     steps: Annotated[int, Between(1, 20_000)] = 1_500
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        if self.beyond <= self.longest:
+            raise NotAccepted(f"{self.beyond} actions are no more than the {self.longest} that are shown", "beyond")
 
 
 STATED = Claim(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from model_export.lab.model_folder import WEIGHTS_FILE
 from model_export.lab.network import NetworkConfig
 from model_export.lab.symbols import Symbols
 from model_export.lab.training import new_network
+from service.model.checked import Between
 from service.model.manifest import MANIFEST_FILE, ModelFolderError, read_manifest
 from service.runtime.onnx_model import load_model
 from service.runtime.promise import check_promise
@@ -30,6 +32,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _SHIPPED = _ROOT / "models" / "lab"
 _LEARN = _ROOT / "docs" / "learn"
 _FOLDERS = sorted(path.parent for path in _SHIPPED.glob(f"*/{MANIFEST_FILE}"))
+_WITHOUT_A_CORPUS = [name for name in catalogue.NAMES if not hasattr(catalogue.load(name).settings, "corpus")]
 _MEBIBYTE = 1 << 20
 _APP = typer.Typer()
 _APP.command()(command)
@@ -107,6 +110,10 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
         (["all", "--unit", "0"], "--layer and --unit look into one experiment"),
         (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps"),
         (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),
+        (["copy", "--set", "units=1"], "units: 1 is not from 2 to 256"),
+        (["gates", "--set", "embedding=1"], "embedding: 1 is not from 2 to 128"),
+        (["scenes", "--set", "scenes=2"], "scenes: 2 is not from 3 to 40"),
+        (["turnstile", "--set", "beyond=8"], "beyond: 8 actions are no more than the 8 that are shown"),
         (["cuonting"], "there is no experiment 'cuonting'; there are turnstile, counting"),
         (["all", "--set", "units=3"], "--set changes one experiment"),
     ):
@@ -122,6 +129,23 @@ def test_a_small_network_is_trained_exported_and_looked_at(tmp_path: Path) -> No
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["settings"]["units"] == 4
     assert load_model(tmp_path / "models" / "counting").shapes[0].width == 4
+
+
+@pytest.mark.parametrize("name", _WITHOUT_A_CORPUS)
+def test_the_smallest_settings_that_are_accepted_make_an_answer_however_bad(name: str, tmp_path: Path) -> None:
+    experiment = catalogue.load(name)
+    finding = experiment.answer(
+        Bench(tmp_path, tmp_path / "out", experiment=name, full=True), experiment.with_settings(_least(experiment))
+    )
+    assert [verdict.claim for verdict in finding.verdicts] == list(experiment.claims)
+
+
+def _least(experiment: Experiment[Any]) -> dict[str, str]:
+    """The lower bound of every whole number among the settings, but of `beyond`, which must be more than another."""
+    hints = get_type_hints(type(experiment.settings), include_extras=True)
+    rules = {name: rule for name, hint in hints.items() for rule in getattr(hint, "__metadata__", ())}
+    bounds = {name: rule.low for name, rule in rules.items() if isinstance(rule, Between)}
+    return {name: f"{low + (name == 'beyond'):g}" for name, low in bounds.items()}
 
 
 def test_a_setting_that_only_looks_takes_the_shipped_network_and_one_that_trains_does_not(tmp_path: Path) -> None:

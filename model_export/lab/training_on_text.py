@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -95,7 +96,10 @@ def train_on(corpus: Corpus, recipe: TextRecipe, bench: Bench, what: str) -> Net
     """
     shape = LanguageModelConfig(layers=recipe.layers, units=recipe.units, embedding=recipe.embedding)
     schedule = Schedule(peak=recipe.rate, total_bytes=max(1, int(recipe.megabytes * 1e6)))
-    config = TrainingConfig(shape, schedule, rows=recipe.rows, time=recipe.time, seed=bench.seed)
+    # What is held out is asked when the training is over, not during it.
+    config = TrainingConfig(
+        shape, schedule, rows=recipe.rows, time=recipe.time, seed=bench.seed, evaluate_every=math.inf
+    )
     asked = hashlib.sha256(f"{json.dumps(config.fingerprint())} {corpus.digest()}".encode()).hexdigest()
     folder = bench.out / f"training-{what}-{asked[:8]}"
     trainer = Trainer(config, corpus, folder)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_at_best_rate, read
@@ -130,6 +130,10 @@ SCANS = Claim(
     1.5,
 )
 CLAIMS = (NO_WINNER, WITHIN_SEEDS, GRU, FEWER, COUPLED, PEEPHOLE, FORGET, SIMPLE_WORSE, OPERATORS, SCANS)
+
+
+def _plain(settings: Settings) -> NetworkConfig:
+    return widest(NetworkConfig(ASCII, cell=PLAIN, embedding=EMBEDDING), settings.parameters)
 
 
 def configs(settings: Settings) -> dict[str, NetworkConfig]:
@@ -278,6 +282,9 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=CLAIMS,
     run=run,
+    looked=Looked(
+        folder_of(PLAIN), "def read(self, size=-1):\n    return self", lambda settings: (_plain(settings).units,)
+    ),
     serves=tuple(
         Served(folder_of(cell), "import os", f"the {cell} goes on as it learned from Python") for cell in CELLS
     ),

@@ -133,7 +133,7 @@ class Sessions:
         model = self._prompts.known_model(command.model)
         key = SessionKey(tenant, SessionId(self._new_id()) if command.id is None else command.id)
         creation = creation_digest(model, command.text, store_text=command.store_text)
-        session = None if command.id is None else await self._held.find(key)
+        session = None if command.id is None else await self._existing(key, may_be_away=not command.store_text)
         if session is None:
             incarnation = self._new_incarnation()
             text = command.text
@@ -154,6 +154,15 @@ class Sessions:
             )
         view = self._view(session, command.units)
         return await Committed(view, owed=self._advance(session, command.suggest, deadline_s)).answer()
+
+    async def _existing(self, key: SessionKey, *, may_be_away: bool) -> Session | None:
+        """As `HeldSessions.find`; but where nothing is to be stored, a store that is away knows of none."""
+        try:
+            return await self._held.find(key)
+        except Unavailable:
+            if may_be_away:
+                return None
+            raise
 
     async def commit(
         self, tenant: Tenant, command: EditSession | SetText, *, deadline_s: float | None = None

@@ -73,6 +73,50 @@ async def test_while_the_store_is_away_edits_are_refused_with_a_delay_and_the_se
     assert answer.json()["revision"] == 2
 
 
+async def test_while_the_store_is_away_sessions_of_which_nothing_is_written_begin_and_go_on(
+    valkey: ValkeyServer, servers: tuple[Running, Running]
+) -> None:
+    server = servers[0]
+    await ask(server, "POST", "", id="kept", text="")
+    valkey.kill()
+    assert (await ask(server, "POST", "", id="new", text="")).status_code == 503
+    for id_ in ({}, {"id": "s"}):
+        created = await ask(server, "POST", "", text="secret", store_text=False, suggest={"count": 1}, **id_)
+        assert (created.status_code, created.json()["stored"]) == (201, False)
+    assert (await edit(server, 1, "a", "e1")).json()["revision"] == 2
+    assert (await ask(server, "GET", "/s?include=text")).json()["text"] == "secreta"
+    assert (await ask(server, "POST", "", id="s", text="secret", store_text=False)).json()["revision"] == 2
+    valkey.start()
+    assert valkey.ask("KEYS", "*new*") == valkey.ask("KEYS", "*/s}*") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "", None),
+        ("GET", "/s", None),
+        ("DELETE", "/s", None),
+        ("GET", "/s/export", None),
+        ("POST", "/s/fork", {}),
+        ("POST", "/import?id=other", None),
+    ],
+)
+async def test_whoever_says_how_long_it_waits_is_told_when_the_time_is_up(
+    valkey: ValkeyServer, servers: tuple[Running, Running], method: str, path: str, body: Any
+) -> None:
+    server = servers[0]
+    await ask(server, "POST", "", id="s", text="")
+    document = (await ask(server, "GET", "/s/export")).json()
+    valkey.freeze()
+    async with httpx.AsyncClient(verify=False) as http:
+        url, sent = f"{server.http}/v1/sessions{path}", document if "import" in path else body
+        answer = await http.request(method, url, json=sent, headers={"x-carousel-timeout-ms": "100"})
+        refused = await http.request(method, url, json=sent, headers={"x-carousel-timeout-ms": "soon"})
+    valkey.wake()
+    assert (answer.status_code, answer.json()["code"]) == (504, "DEADLINE")
+    assert (refused.status_code, refused.json()["field"]) == (422, "x-carousel-timeout-ms")
+
+
 async def test_a_session_that_is_not_to_be_stored_is_known_to_its_server_alone(
     valkey: ValkeyServer, servers: tuple[Running, Running]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from service.errors import Overloaded
+import logging
+
+from service.errors import Overloaded, Unavailable
 from service.sessions.commands import SessionId, Tenant
 from service.sessions.keeping import Keeping
 from service.sessions.ports import Store
@@ -10,6 +12,8 @@ from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, 
 from service.sessions.stores.memory import MemoryStore
 
 _RETRY_AFTER_S = 1.0
+
+_log = logging.getLogger("carousel.store")
 
 
 class UnstoredApart:
@@ -45,8 +49,11 @@ class UnstoredApart:
                 "let this one be stored",
                 _RETRY_AFTER_S,
             )
-        if await self._lasting.load(key) is not None:
-            return False
+        try:
+            if await self._lasting.load(key) is not None:
+                return False
+        except Unavailable:  # nothing is to be written there: whether the id is taken there can wait until it is back
+            _log.info("a session of which nothing is written begins while the store is away", extra={"session": key.id})
         return await self._passing.create(key, checkpoint)
 
     async def append(

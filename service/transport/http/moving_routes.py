@@ -11,6 +11,7 @@ from pydantic import Field
 from service.sessions.commands import ExportSession, ImportSession, SessionId, Tenant, Units
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
+from service.transport.http.deadlines import deadline_of, in_time
 from service.transport.http.models import ForkBody, SessionAnswer, UnitsName, session_answer
 from service.transport.http.session_examples import DOCUMENT_EXAMPLE, FORK_EXAMPLES
 from service.transport.http.sessions_routes import PROBLEMS, NoQuery, SessionPath
@@ -43,6 +44,7 @@ def moving_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         return tenants.resolve(request.headers.get)
 
     caller: Any = Depends(tenant_of)
+    deadline: Any = Depends(deadline_of)
 
     @router.post(
         "/{id}/fork",
@@ -56,8 +58,9 @@ def moving_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         body: Annotated[ForkBody, Body(openapi_examples=FORK_EXAMPLES)],
         _: Annotated[NoQuery, Query()],
         tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
     ) -> SessionAnswer:
-        return session_answer(await sessions.fork(tenant, body.command(session)))
+        return session_answer(await in_time(sessions.fork(tenant, body.command(session)), deadline_s))
 
     @router.get(
         "/{id}/export",
@@ -66,8 +69,14 @@ def moving_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         response_class=Response,
         responses={200: {"description": "The document.", "content": {_JSON: _DOCUMENT}}},
     )
-    async def export(session: SessionPath, _: Annotated[NoQuery, Query()], tenant: Tenant = caller) -> Response:
-        return Response(await sessions.export(tenant, ExportSession(SessionId(session))), media_type=_JSON)
+    async def export(
+        session: SessionPath,
+        _: Annotated[NoQuery, Query()],
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
+    ) -> Response:
+        exporting = sessions.export(tenant, ExportSession(SessionId(session)))
+        return Response(await in_time(exporting, deadline_s), media_type=_JSON)
 
     @router.post(
         "/import",
@@ -79,7 +88,10 @@ def moving_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         **answers,
     )
     async def import_(
-        request: Request, query: Annotated[ImportQuery, Query()], tenant: Tenant = caller
+        request: Request,
+        query: Annotated[ImportQuery, Query()],
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
     ) -> SessionAnswer:
         command = ImportSession(
             document=await request.body(),
@@ -87,6 +99,6 @@ def moving_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
             model=query.model,
             units=Units(query.units),
         )
-        return session_answer(await sessions.import_(tenant, command))
+        return session_answer(await in_time(sessions.import_(tenant, command), deadline_s))
 
     return router

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.sessions.commands import DeleteSession, GetSession, ListSessions, SessionId, Tenant, Units
 from service.sessions.service import Sessions
 from service.transport.caller import TenantResolver
-from service.transport.http.deadlines import deadline_of
+from service.transport.http.deadlines import deadline_of, in_time
 from service.transport.http.models import (
     CreateBody,
     EditsBody,
@@ -80,18 +80,30 @@ def session_routes(sessions: Sessions, tenants: TenantResolver) -> APIRouter:
         return session_answer(await sessions.create(tenant, body.command(), deadline_s=deadline_s))
 
     @router.get("", name="ListSessions", summary="List the caller's sessions", response_model_exclude_none=True)
-    async def page(query: Annotated[ListQuery, Query()], tenant: Tenant = caller) -> ListAnswer:
+    async def page(
+        query: Annotated[ListQuery, Query()], tenant: Tenant = caller, deadline_s: float | None = deadline
+    ) -> ListAnswer:
         after = None if query.after is None else SessionId(query.after)
-        return list_answer(await sessions.page(tenant, ListSessions(after, query.limit)))
+        return list_answer(await in_time(sessions.page(tenant, ListSessions(after, query.limit)), deadline_s))
 
     @router.get("/{id}", name="GetSession", summary="Read a session", **answers)
-    async def get(session: SessionPath, query: Annotated[GetQuery, Query()], tenant: Tenant = caller) -> SessionAnswer:
+    async def get(
+        session: SessionPath,
+        query: Annotated[GetQuery, Query()],
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
+    ) -> SessionAnswer:
         command = GetSession(SessionId(session), query.include == "text", Units(query.units))
-        return session_answer(await sessions.get(tenant, command))
+        return session_answer(await in_time(sessions.get(tenant, command), deadline_s))
 
     @router.delete("/{id}", name="DeleteSession", status_code=204, summary="Forget a session and its text")
-    async def delete(session: SessionPath, _: Annotated[NoQuery, Query()], tenant: Tenant = caller) -> Response:
-        await sessions.delete(tenant, DeleteSession(SessionId(session)))
+    async def delete(
+        session: SessionPath,
+        _: Annotated[NoQuery, Query()],
+        tenant: Tenant = caller,
+        deadline_s: float | None = deadline,
+    ) -> Response:
+        await in_time(sessions.delete(tenant, DeleteSession(SessionId(session))), deadline_s)
         return Response(status_code=204)
 
     @router.post("/{id}/edits", name="Edit", summary="Edit, all or none, and suggest", **answers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from model_export.lab.sequences import IGNORED, batch_of
 from model_export.lab.units import Observed, Place, Ranked, rank_units
 
 LETTERS = ("c", "h")
+_SHOWS = "h"  # a large c can be held without effect: nothing sees it but through o * tanh(c)
 OTHERS = 5
 """How many other units of its layer a unit is compared with."""
 
@@ -48,7 +49,7 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The unit that tells a property best, and what it costs, in bits a character, to hold it and others still.
+    """The unit that tells a property best, and what it costs, in bits a character, to hold its h and others' still.
 
     The cost is that of what comes next, where the property is true, or for a number where the question makes sense.
     """
@@ -96,16 +97,6 @@ class Stretch:
         return self.text[self.start : self.start + self.length]
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Stretches that were read side by side: the states before, symbols read and symbols that follow, [time, rows]."""
-
-    before: list[States]
-    read: Tensor
-    follows: Tensor
-    stretches: tuple[Stretch, ...]
-
-
 class Reading:
     """A network that reads texts of ASCII from their beginnings, and its signals in stretches of them.
 
@@ -121,33 +112,31 @@ class Reading:
         longest = max(map(len, texts))
         starts = range(start, longest, every) if every else range(start, min(start + 1, longest))
         states, read = network.initial(len(texts)), 0
-        self._windows: list[_Window] = []
-        seen: list[dict[tuple[int, str], NDArray[np.floating]]] = []
+        self.stretches: list[Stretch] = []
+        before: list[list[States]] = []
+        parts: list[tuple[Tensor, Tensor]] = []
         for first in starts:
             rows = [row for row, text in enumerate(texts) if len(text) >= first + (length if every else 1)]
             if not rows:
                 break
             with torch.no_grad():
                 states, read = network(batch.inputs[read : first + 1], states)[1], first + 1
-            before = [tuple(state[rows] for state in layer) for layer in states]
+            before.append([tuple(state[rows] for state in layer) for layer in states])
             part = slice(first + 1, first + 1 + length)
-            stretches = tuple(Stretch(texts[row], first, min(length, len(texts[row]) - first)) for row in rows)
-            window = _Window(before, batch.inputs[part][:, rows], batch.targets[part][:, rows], stretches)
-            with torch.no_grad():
-                signals = network.stack.watch(network.embedding(window.read), before)[2]
-            self._windows.append(window)
-            seen.append(
-                {
-                    (n, letter): _in_turn(layer[letter].numpy(), window)
-                    for n, layer in enumerate(signals)
-                    for letter in LETTERS
-                }
-            )
-        if not seen:
+            parts.append((batch.inputs[part][:, rows], batch.targets[part][:, rows]))
+            self.stretches += [Stretch(texts[row], first, min(length, len(texts[row]) - first)) for row in rows]
+        if not parts:
             raise TrainingError(f"no text is longer than {start} characters")
-        self.stretches = [one for window in self._windows for one in window.stretches]
+        # All stretches side by side: symbols read and symbols that follow, [time, stretches], and the states before.
+        self._read, self._follows = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+        self._before = [
+            tuple(torch.cat(each) for each in zip(*layer, strict=True)) for layer in zip(*before, strict=True)
+        ]
+        with torch.no_grad():
+            signals = network.stack.watch(network.embedding(self._read), self._before)[2]
+        kept = {(n, letter): self._in_turn(one[letter].numpy()) for n, one in enumerate(signals) for letter in LETTERS}
         numbers = np.repeat(np.arange(len(self.stretches)), [one.length for one in self.stretches])
-        self.observed = Observed({key: np.concatenate([one[key] for one in seen]) for key in seen[0]}, numbers)
+        self.observed = Observed(kept, numbers)
 
     def of_each(self, label: Label) -> NDArray[np.generic]:
         """A label of every character that was looked at, [characters]."""
@@ -166,10 +155,11 @@ class Reading:
         place = best.place
         generator = np.random.default_rng(seed)
         units = [int(unit) for unit in generator.permutation(self.network.config.units) if unit != place.unit]
-        others = [Place(place.layer, place.letter, unit) for unit in units[:OTHERS]]
+        others = [Place(place.layer, _SHOWS, unit) for unit in units[:OTHERS]]
         plain = self._surprise(())
         cost, *rest = (
-            float((self._surprise((self._at_mean(one),)) - plain)[counted].mean()) for one in (place, *others)
+            float((self._surprise((self._at_mean(one),)) - plain)[counted].mean())
+            for one in (replace(place, letter=_SHOWS), *others)
         )
         return Found(best, cost, tuple(rest))
 
@@ -179,14 +169,16 @@ class Reading:
 
     def _surprise(self, clamps: Sequence[Clamp]) -> NDArray[np.float64]:
         """Bits of what comes after each character, [characters]; the ends of texts cost nothing."""
-        parts = []
-        for window in self._windows:
-            scores: Tensor = scores_with(self.network, window.read, clamps, window.before)
-            nats = functional.cross_entropy(
-                scores.flatten(0, 1), window.follows.flatten(), ignore_index=IGNORED, reduction="none"
-            )
-            parts.append(_in_turn(nats.reshape(window.follows.shape).numpy(), window))
-        return np.concatenate(parts).astype(np.float64) / math.log(2)
+        scores: Tensor = scores_with(self.network, self._read, clamps, self._before)
+        nats = functional.cross_entropy(
+            scores.flatten(0, 1), self._follows.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return self._in_turn(nats.reshape(self._follows.shape).numpy()).astype(np.float64) / math.log(2)
+
+    def _in_turn(self, values: NDArray[np.generic]) -> NDArray[np.floating]:
+        """[time, stretches, ...] -> [characters, ...], stretch after stretch."""
+        parts = [values[: one.length, row] for row, one in enumerate(self.stretches)]
+        return np.asarray(np.concatenate(parts), np.float32)
 
     def signal(self, place: Place, number: int) -> NDArray[np.floating]:
         """One unit's signal over the characters of one stretch."""
@@ -205,12 +197,6 @@ class Reading:
                 if spread > best[0] and "\n\n" not in one.shown[part]:
                     best = (spread, number, part)
         return best[1], best[2]
-
-
-def _in_turn(values: NDArray[np.generic], window: _Window) -> NDArray[np.floating]:
-    """[time, rows, ...] -> [characters, ...], stretch after stretch."""
-    parts = [values[: one.length, row] for row, one in enumerate(window.stretches)]
-    return np.asarray(np.concatenate(parts), np.float32)
 
 
 def draw_text(axes: Axes, reading: Reading, found: Found, number: int, part: slice) -> None:

@@ -39,7 +39,7 @@ _WAY_OUT = (
 _LAYERS = 3
 _SAMPLES_SEED = 1_000
 _READ = 6_000  # characters of each file that bits are measured on
-_START, _LENGTH, _EVERY = 1_000, 250, 700  # characters of each file: before the units are asked, asked about, between
+_START, _LENGTH, _EVERY = 1_000, 250, 800  # characters of each file: before the units are asked, asked about, between
 _SHOWN, _TOLD, _LINES = 3, 300, 4
 _SLACK = 1_500  # characters in which a block may still be open at the end of a sample
 

@@ -20,9 +20,9 @@ from enum import Enum, auto
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from service.errors import CarouselError
+from service.errors import CarouselError, InvalidArgument, NotFound, RevisionConflict
 from service.sessions.answers import Committed
-from service.sessions.commands import EditSession, SessionView, Suggested, Tenant
+from service.sessions.commands import EditSession, GetSession, SessionView, Suggested, Tenant
 from service.sessions.service import Sessions
 from service.transport.lifecycle import Lifecycle
 from service.transport.observer import OK, Facade, RequestObserver
@@ -31,6 +31,7 @@ from service.transport.statuses import code_of
 OPERATION = "Type"
 
 _MAX_UNTOLD = 64
+_MAX_REJECTED = 256  # edits of a conversation; those behind one are sent before it is told
 _ACKNOWLEDGE_WITHIN_S = 0.02
 
 Request = TypeVar("Request")
@@ -59,6 +60,9 @@ class Wire(Protocol[Asked, Event]):
 
     def edit_id(self, request: Asked) -> str:
         """The caller's edit id in a request that was rejected, as far as it could be read; else empty."""
+
+    def after(self, request: Asked) -> str:
+        """The edit id of what the request was sent after without an answer; empty if it names none."""
 
     def acknowledged(self, edit_id: str, view: SessionView) -> Event:
         """An edit is committed."""
@@ -100,6 +104,7 @@ class Conversation(Generic[Request, Event]):
         self._over = False  # nothing more is to be read
         self._finished = False  # there is nothing more
         self._ended = False
+        self._rejected: dict[str, CarouselError] = {}  # by edit id, the newest ones
         self._untold: deque[Event] = deque()
         self._room = asyncio.Event()
         self._suggesting: Committed | None = None  # of the newest edit, and on their way
@@ -160,12 +165,15 @@ class Conversation(Generic[Request, Event]):
         began_s = self._clock()
         try:
             command = self._wire.command(request)
+            if self._rejected:
+                await self._reject_with_its_predecessor(request, command)
             committed = await self._sessions.commit(self._tenant, command)
         except CarouselError as error:
             code = code_of(error).value
             logging.getLogger(f"carousel.{self._facade}").info(
                 "an edit was rejected", extra={"operation": OPERATION, "code": code}
             )
+            self._remember(self._wire.edit_id(request), error)
             rejected = self._wire.rejected(self._wire.edit_id(request), error)
             self._acknowledge()
             self._untold.append(rejected)
@@ -177,6 +185,24 @@ class Conversation(Generic[Request, Event]):
             self._owed = self._wire.acknowledged(edit_id, committed.view)
             self._suggest(edit_id, committed)
         self._observer.request(self._facade, OPERATION, code, self._clock() - began_s)
+
+    def _remember(self, edit_id: str, error: CarouselError) -> None:
+        if edit_id:
+            self._rejected[edit_id] = error
+            if len(self._rejected) > _MAX_REJECTED:
+                del self._rejected[next(iter(self._rejected))]
+
+    async def _reject_with_its_predecessor(self, request: Request, command: EditSession) -> None:
+        """Raise for what was sent after an edit that was rejected: its revision may be somebody else's by now."""
+        error = self._rejected.get(self._wire.after(request))
+        if error is None:
+            if command.edit_id is not None:
+                self._rejected.pop(command.edit_id, None)  # it is asked for again
+            return
+        if not isinstance(error, InvalidArgument | NotFound | RevisionConflict):
+            raise error  # both may be sent again as they are
+        view = await self._sessions.get(self._tenant, GetSession(command.session))
+        raise RevisionConflict("it was sent after an edit that was rejected: build on what there is", view.revision)
 
     def _suggest(self, edit_id: str, committed: Committed) -> None:
         """What was suggested for an older edit is of no use any more; wait for what this one asks for."""

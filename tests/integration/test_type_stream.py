@@ -250,3 +250,24 @@ async def test_a_malformed_message_is_rejected_and_the_stream_stays_open(server:
         await call.write(request.SerializeToString())
         assert (await call.read()).WhichOneof("event") == "acknowledged"
         await call.done_writing()
+
+
+async def test_what_was_sent_behind_a_rejected_edit_builds_on_nothing_that_somebody_else_has_made(
+    server: Running,
+) -> None:
+    """Somebody else's edit has made the revision that the rejected one would have made."""
+    async with conversation(server, "ab") as talk:
+        other = pb.EditRequest(session_id=talk.session, revision=1, edits=[pb.EditOperation(insert="X")])
+        await talk.stub.Edit(other)
+        for number, (revision, after) in enumerate([(1, ""), (2, "e0"), (3, "e1"), (2, "")]):
+            edits = [pb.EditOperation(insert="y")]
+            request = pb.TypeRequest(
+                session_id=talk.session, revision=revision, edit_id=f"e{number}", edits=edits, after=after
+            )
+            await talk.call.write(request)
+        events = await talk.finish()
+        assert [kind for kind, _ in events] == ["rejected"] * 3 + ["acknowledged"]
+        for _, rejection in events[:3]:
+            refused = refused_status(rejection.error)
+            assert (refused.code, refused.revision) == ("REVISION_CONFLICT", 2)
+        assert await talk.text() == "abXy"

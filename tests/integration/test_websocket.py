@@ -85,6 +85,21 @@ async def test_a_rejected_edit_leaves_the_stream_open_and_its_dependents_are_rej
         assert await talk.text() == "abcd"
 
 
+async def test_what_was_sent_behind_a_rejected_edit_builds_on_nothing_that_somebody_else_has_made(
+    server: Running,
+) -> None:
+    async with talking(server, "ab") as talk:
+        url = f"{server.http}/v1/sessions/{talk.session}/edits"
+        (await talk.http.post(url, json={"revision": 1, "edits": [{"insert": "X"}]})).raise_for_status()
+        for number, (revision, after) in enumerate([(1, None), (2, "e0"), (3, "e1"), (2, None)]):
+            message = {"revision": revision, "edit_id": f"e{number}", "edits": [{"insert": "y"}]}
+            await talk.send(message if after is None else {**message, "after": after})
+        events = await talk.read_all(4)
+        assert [kind for kind, _ in events] == ["rejected"] * 3 + ["acknowledged"]
+        assert {rejected["error"]["revision"] for _, rejected in events[:3]} == {2}
+        assert await talk.text() == "abXy"
+
+
 MALFORMED: list[tuple[str, str | bytes, str, str | None]] = [
     ("not JSON", "hello", "message", None),
     ("nothing", "", "message", None),

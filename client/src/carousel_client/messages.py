@@ -101,9 +101,15 @@ def edit_call(
 
 
 def type_request(
-    session_id: str, revision: int, edit_id: str, edits: Sequence[Edit], units: Units, suggest: SuggestOptions | None
+    session_id: str,
+    revision: int,
+    edit_id: str,
+    edits: Sequence[Edit],
+    units: Units,
+    suggest: SuggestOptions | None,
+    after: str = "",
 ) -> pb.TypeRequest:
-    """The same on a stream. Raises InvalidArgument for what cannot be sent at all."""
+    """The same on a stream. after: an unanswered edit. Raises InvalidArgument for what cannot be sent at all."""
     return pb.TypeRequest(
         session_id=text_field(session_id, "session_id"),
         revision=revision,
@@ -111,6 +117,7 @@ def type_request(
         edits=[_operation(edit, f"edits[{index}]") for index, edit in enumerate(edits)],
         units=_UNITS[units],
         suggest=_suggest(suggest),
+        after=after,
     )
 
 

@@ -33,13 +33,16 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """One message. `course` counts the rejections that had been seen when it was sent."""
+    """One message. `course` counts the rejections that had been seen when it was sent, `after` is the edit id of what
+    it builds on, if that was not answered then.
+    """
 
     edit_id: str
     revision: int
     edits: tuple[Edit, ...]
     suggest: SuggestOptions | None
     course: int
+    after: str = ""
 
 
 class StreamState:
@@ -75,7 +78,10 @@ class StreamState:
 
     def request(self, edits: Sequence[Edit], suggest: SuggestOptions | None) -> pb.TypeRequest:
         """The next message to send. Raises InvalidArgument for what cannot be sent; nothing has changed then."""
-        sent = _Sent(self._session.new_edit_id(), self._next_revision, tuple(edits), suggest, self._course)
+        builds_on = (sent.edit_id for sent in reversed(self._unanswered) if sent.edits and sent.course == self._course)
+        sent = _Sent(
+            self._session.new_edit_id(), self._next_revision, tuple(edits), suggest, self._course, next(builds_on, "")
+        )
         request = self._message(sent)
         self._unanswered.append(sent)
         self._asked = sent if suggest is not None else None
@@ -189,4 +195,6 @@ class StreamState:
 
     def _message(self, sent: _Sent) -> pb.TypeRequest:
         session = self._session
-        return type_request(session.id, sent.revision, sent.edit_id, sent.edits, session.units, sent.suggest)
+        return type_request(
+            session.id, sent.revision, sent.edit_id, sent.edits, session.units, sent.suggest, sent.after
+        )

@@ -77,6 +77,10 @@ class _Wire:
         """Empty for what was no request."""
         return "" if isinstance(request, InvalidArgument) else request.edit_id
 
+    def after(self, request: Request) -> str:
+        """As the caller wrote it."""
+        return "" if isinstance(request, InvalidArgument) else request.after
+
     def acknowledged(self, edit_id: str, view: SessionView) -> pb.TypeResponse:
         """The session that was edited is the stream's from here on."""
         self._bound = True

@@ -116,3 +116,21 @@ def test_suggestions_that_acknowledge_their_edit_are_two_events() -> None:
     events = stream.take(pb.TypeResponse(suggested=pb.Suggestions(edit_id=told.edit_id, acknowledged=told)))
     assert [type(event) for event in events] == [Acknowledged, Suggested]
     assert (stream.unanswered, session.revision) == (0, 2)
+
+
+def test_an_edit_names_the_unanswered_one_that_it_builds_on_and_nothing_else() -> None:
+    stream, server = StreamState(new_session()), NaiveServer()
+    first, wish, second = (stream.request(edits, None) for edits in ([Insert("a")], [], [Insert("b")]))
+    assert [one.after for one in (first, wish, second)] == ["", first.edit_id, first.edit_id]
+    for request in (first, wish, second):
+        stream.take(server.answer(request))
+    assert stream.request([Insert("c")], None).after == ""
+
+
+def test_what_is_sent_after_a_rejection_was_read_does_not_name_what_was_built_on_the_rejected_edit() -> None:
+    stream, server = StreamState(new_session()), NaiveServer()
+    refused, dependent = (stream.request([Insert(text)], None) for text in (REFUSED, "b"))
+    assert dependent.after == refused.edit_id
+    stream.take(server.answer(refused))
+    anew = stream.request([Insert("c")], None)
+    assert (anew.revision, anew.after) == (1, "")

@@ -120,16 +120,22 @@ def ended(revision: int, problem: Problem) -> TypeEvent:
     return TypeEvent.model_construct(ended=Ended.model_construct(revision=revision, error=problem))
 
 
+class TypeBody(EditsBody):
+    """Edits as REST takes them, and what they build on that was not answered when they were sent."""
+
+    after: str | None = Field(default=None, description="The edit id of what these build on, to be rejected with it.")
+
+
 class Received:
     """A message of the caller; `data` is bytes if it was sent as binary."""
 
-    __slots__ = ("data", "edit_id")
+    __slots__ = ("after", "data", "edit_id")
 
     def __init__(self, data: str | bytes) -> None:
         self.data = data
-        self.edit_id = ""  # until it is read
+        self.edit_id = self.after = ""  # until they are read
 
-    def edits(self, max_bytes: int, units: UnitsName | None) -> EditsBody:
+    def edits(self, max_bytes: int, units: UnitsName | None) -> TypeBody:
         """What it asks; `units` stands for those it leaves out. Raises InvalidArgument that names the field.
 
         `edit_id` is set as soon as it is known, so that a rejection of what comes behind it can name it.
@@ -147,10 +153,12 @@ class Received:
         if units is not None:
             value.setdefault("units", units)
         try:
-            return EditsBody.model_validate(value)
+            body = TypeBody.model_validate(value)
         except ValidationError as error:
             faults = [{**fault, "loc": (_MESSAGE, *fault["loc"])} for fault in error.errors(include_url=False)]
             raise invalid_argument(RequestValidationError(faults)) from error
+        self.after = body.after or ""
+        return body
 
 
 def _readable(edit_id: object) -> str:

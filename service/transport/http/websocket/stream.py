@@ -115,6 +115,10 @@ class _Wire:
         """As far as the message was read."""
         return request.edit_id
 
+    def after(self, request: Received) -> str:
+        """As far as the message was read."""
+        return request.after
+
     def acknowledged(self, edit_id: str, view: SessionView) -> TypeEvent:
         """An edit is committed."""
         return messages.acknowledged(edit_id, view)

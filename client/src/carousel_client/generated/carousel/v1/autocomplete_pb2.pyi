@@ -585,10 +585,15 @@ class TypeRequest(_message.Message):
     EDITS_FIELD_NUMBER: _builtins.int
     SUGGEST_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     revision: _builtins.int
     edit_id: _builtins.str
     units: Global___Units.ValueType
+    after: _builtins.str
+    """The id of the edit that this one builds on, if it was sent before that one was answered: rejected with it. By its
+    revision alone it could be taken for one that builds on what somebody else has made of that revision meanwhile.
+    """
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___EditOperation]: ...
     @_builtins.property
@@ -602,10 +607,11 @@ class TypeRequest(_message.Message):
         edits: _abc.Iterable[Global___EditOperation] | None = ...,
         suggest: Global___SuggestOptions | None = ...,
         units: Global___Units.ValueType = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["suggest", b"suggest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit_id", b"edit_id", "edits", b"edits", "revision", b"revision", "session_id", b"session_id", "suggest", b"suggest", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "edit_id", b"edit_id", "edits", b"edits", "revision", b"revision", "session_id", b"session_id", "suggest", b"suggest", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,7 @@ def read_any_manifest(folder: Path) -> Manifest | SeriesManifest:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return read_manifest(folder)  # raises, and says what is wrong
-    if not (isinstance(document, dict) and document.get("format") == 2):
+    if not (isinstance(document, dict) and document.get("vocabulary") == "numbers"):
         return read_manifest(folder)
     try:
         manifest = SeriesManifest.model_validate(document)

@@ -30,8 +30,7 @@ class FakeReader:
     def read_chunk(self, inputs: Inputs, states: States) -> tuple[NDArray[np.float32], States]:
         """What is said is a whole number below 2^20, the same in each place of a step."""
         self.chunks.append((inputs.shape[0], inputs.shape[1]))
-        (hashes,) = states
-        hashes = hashes.astype(np.uint64)
+        hashes: NDArray[np.uint64] = states[0].astype(np.uint64)
         said = np.empty((*inputs.shape[:2], self.width), np.float32)
         for step, values in enumerate(np.ascontiguousarray(inputs, np.float32)):
             for bits in values.view(np.uint32).astype(np.uint64).T:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from model_export.lab import pictures, series_folder
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Picture
+from model_export.lab.experiment import Experiment, Finding, Picture, Served
 from model_export.lab.series import SeriesConfig, SeriesNetwork, WindowNetwork, fit_series
 from service.model.checked import Between, Checked
 
@@ -178,7 +178,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     memory = signals[-1]["c"].numpy()
     repeated, ahead = look_ahead(network, sold, month)
     verdicts = (
-        SHORT.verdict(short, "Junes and Novembers look alike to it"),
+        SHORT.verdict(short, "June and November look alike to it"),
         EQUAL.verdict(year),
         LONGER.verdict(two_years / year, f"{two_years:.1%} of what is sold, against {year:.1%}"),
         STATE.verdict(state / two_years, f"{state:.1%} of what is sold, against {two_years:.1%}"),
@@ -306,4 +306,11 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(SHORT, EQUAL, LONGER, STATE, CALENDAR, AHEAD),
     run=run,
+    serves=(
+        Served(
+            "season",
+            "the curl line that it prints, with months of your own in VALUES",
+            "after three years its FORECAST sees December coming",
+        ),
+    ),
 )

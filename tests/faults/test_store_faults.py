@@ -11,12 +11,16 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from tests.contract.valkey_server import ValkeyServer
 from tests.faults.conftest import Counting
 from tests.faults.crowd import crowd
-from tests.faults.replicas import Replicas
+from tests.faults.history import History
+from tests.faults.replicas import PATIENCE_S, Replicas, look_at_all, serving
+from tests.faults.typist import Progress, Typist
 from tests.faults.wire import Carries, Wire
 
 pytestmark = pytest.mark.timeout(600)
@@ -124,3 +128,27 @@ async def test_the_file_cannot_be_written(tmp_path: Path, checked: Counting, tim
         assert server.said("THE SESSION FILE CANNOT BE WRITTEN")
         assert server.said("the session file is written again")
     checked("the session file refused by the system", times, people.histories)
+
+
+async def test_sessions_of_which_nothing_is_to_be_written_go_on_and_begin_without_the_store(
+    valkey: ValkeyServer, checked: Counting
+) -> None:
+    histories = [History(f"s{index}") for index in range(3)]
+    async with serving(f"store={valkey.url()}") as server:
+        for history in histories:
+            made = pb.CreateSessionRequest(id=history.session, store_text=False)
+            await server.stub.CreateSession(made, timeout=PATIENCE_S)
+        await asyncio.to_thread(valkey.kill)
+        typists = [Typist(history, [server], Progress()) for history in histories]
+        for _ in range(10):
+            await asyncio.gather(*(typist.finish() for typist in typists))
+        new = await server.stub.CreateSession(pb.CreateSessionRequest(text="a", store_text=False), timeout=PATIENCE_S)
+        assert not new.session.stored
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await server.stub.CreateSession(pb.CreateSessionRequest(text="a"), timeout=PATIENCE_S)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        await look_at_all([server], histories)
+        await asyncio.to_thread(valkey.start)
+    said = checked("the store gone, sessions that are not stored", 1, histories)
+    assert said.ok == said.operations
+    assert valkey.ask("KEYS", "*") == []

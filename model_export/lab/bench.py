@@ -79,7 +79,8 @@ class Bench:
     def kept(self, name: str) -> Network:
         """The network of that name that this run trained, or else started from. Raises ExportError if there is none."""
         made, found = self.out / name, self.models / name
-        trained = self.full or not (found / model_folder.WEIGHTS_FILE).exists()
+        anew = self.full or (self.corpus is not None and (made / model_folder.WEIGHTS_FILE).exists())
+        trained = anew or not (found / model_folder.WEIGHTS_FILE).exists()
         return model_folder.load(made if trained else found)
 
     @property

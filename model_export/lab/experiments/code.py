@@ -20,7 +20,7 @@ from model_export.lab import pictures, sampling
 from model_export.lab.bench import Bench
 from model_export.lab.character_units import Found, Property, Reading, draw_text
 from model_export.lab.claims import Claim, Verdict
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network
 from model_export.lab.reading import java, lexed, python
 from model_export.lab.reading.held_out_files import held_out
@@ -50,7 +50,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 128
     embedding: Annotated[int, Between(1, 128)] = 32
-    megabytes: Annotated[int, Between(1, 10_000)] = 40
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 62.0
     samples: Annotated[int, Between(2, 1_000)] = 48
     length: Annotated[int, Between(500, 20_000)] = 4_000
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.6
@@ -212,7 +212,7 @@ def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
     made = {}
     for language, name in _NETWORKS.items():
         if language not in corpora:
-            made[language] = replace(bench, full=False).kept(name)
+            made[language] = replace(bench, full=False, corpus=None).kept(name)
             continue
         corpus = corpora[language]
         training = partial(train_on, corpus, shape, bench, name)
@@ -383,6 +383,7 @@ EXPERIMENT = Experiment(
         *(DEPTH, TAB_STOP, COMMENT, STRING, CHANCE, USED, PYTHON_UNITS),
     ),
     run=run,
+    looked=Looked("code", "    private int size;  // of it\n", lambda settings: (settings.units,) * _LAYERS),
     serves=(
         Served("code", "`    public static int size(final `", "it goes on in Java"),
         Served("code-python", "`def close(self`", "it goes on in Python"),

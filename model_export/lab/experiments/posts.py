@@ -21,14 +21,14 @@ from model_export.lab import pictures, sampling
 from model_export.lab.bench import Bench
 from model_export.lab.character_units import Found, Property, Reading, draw_text
 from model_export.lab.claims import Claim, Verdict
-from model_export.lab.experiment import Experiment, Finding, Picture, Served
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.post_maker import make_posts
 from model_export.lab.reading import posts
 from model_export.lab.training_on_text import TextRecipe, config_for, read_corpus, train_on
 from service.model.checked import Between, Checked
 
 NAME = "posts"
-_LAYERS = 2
+_LAYERS, _ROWS = 2, 16
 _MADE = 40_000  # posts that the grammar gives to train on
 _ASKED, _LONGEST = 300, 280  # posts that the units are asked about, and how many characters of each
 _SAMPLES_SEED = 1_000
@@ -41,7 +41,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 96
     embedding: Annotated[int, Between(1, 128)] = 24
-    megabytes: Annotated[int, Between(1, 10_000)] = 6
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 4.0
     samples: Annotated[int, Between(2, 10_000)] = 400
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.9
 
@@ -144,7 +144,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     """Let it write, compare with what it read, and ask its units about posts that it never read."""
     given = None if bench.corpus is None else read_corpus(bench.corpus, by_line=True)
     corpus = made_corpus(bench.seed) if given is None else given
-    shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes)
+    shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes, rows=_ROWS)
     anew = replace(bench, full=bench.full or given is not None)
     network = anew.network(NAME, config_for(corpus, shape), partial(train_on, corpus, shape, bench, NAME))
     read = [one.text.decode() for one in corpus.train]
@@ -236,6 +236,7 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(UNSEEN, LINKS, QUOTES, HASHTAG, LINK, MENTION, PROPER, BE, ATTRIBUTION, CAPITALS, CHANCE, USED),
     run=run,
+    looked=Looked(NAME, "Ada Holm will be late. #BigCity", lambda settings: (settings.units,) * _LAYERS),
     serves=(Served(NAME, "`Maybe Ada Sto`", "it goes on with the name, and perhaps a link"),),
     looks=frozenset({"samples", "temperature"}),
     corpus="may",

@@ -34,7 +34,7 @@ _ENDINGS = {".java": JAVA, ".py": PYTHON}
 _PYTHON_CODE = "package:networkx"
 _WAY_OUT = (
     "code: to train again, say on what: `apt-get source libcommons-lang3-java`, then "
-    "`carousel lab code --full --corpus commons-lang3-3.12.0`, or any other folder of code"
+    "`carousel lab code --full --corpus libcommons-lang3-java-3.12.0`, or any other folder of code"
 )
 _LAYERS = 3
 _SAMPLES_SEED = 1_000
@@ -206,7 +206,9 @@ def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
     corpora = {}
     if bench.corpus is not None:
         given = read_corpus(bench.corpus)
-        corpora[_ENDINGS.get(main_ending(given), JAVA)] = given
+        language = _ENDINGS.get(ending := main_ending(given))
+        # Of code its own files alone: no notes, no build files.
+        corpora[language or JAVA] = given if language is None else read_corpus(bench.corpus, (f"*{ending}",))
     if bench.full and PYTHON not in corpora:
         corpora[PYTHON] = read_corpus(_PYTHON_CODE)
     made = {}

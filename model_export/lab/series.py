@@ -125,4 +125,4 @@ def fit_series(
                 last.append(value)
             bar.advance(f"loss {value:.4f}")
     network.eval()
-    return sum(last) / len(last)
+    return sum(last) / len(last) if last else value

@@ -78,6 +78,10 @@ class NumberLogs:
         await self._store.append(key, logged.fence, record, checkpoint)
         return Logged(Fence(logged.fence.incarnation, revision), length)
 
+    def rest(self, key: SessionKey) -> None:
+        """Nobody asks for the log just now; see `Store.rest`."""
+        self._store.rest(key)
+
     async def forget(self, key: SessionKey) -> None:
         """Give the log up; nothing happens if there is none."""
         stored = await self._store.load(key)

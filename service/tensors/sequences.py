@@ -181,7 +181,9 @@ class Sequences:
         self._kept[key] = (logged, place)
         self._bytes += _size(place)
         while self._bytes > self._budget_bytes and self._kept:
-            self._forget_state(next(iter(self._kept)))
+            gives_way = next(iter(self._kept))
+            self._forget_state(gives_way)
+            self._logs.rest(gives_way)
 
     def _forget_state(self, key: SessionKey) -> None:
         kept = self._kept.pop(key, None)

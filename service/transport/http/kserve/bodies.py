@@ -28,10 +28,10 @@ class TensorParameters(Body):
 
 
 class InputBody(Body):
-    """A tensor, `TEXT` or `TOKENS`."""
+    """A tensor: `TEXT` or `TOKENS`, or `VALUES` of a model of numbers."""
 
     name: str
-    shape: list[int] = Field(description="[rows, elements]")
+    shape: list[int] = Field(description="[rows, elements], or [rows, steps, width] of numbers")
     datatype: str
     data: list[Any] | SkipJsonSchema[None] = Field(
         default=None, description="The elements, row by row, nested like the shape or flat."
@@ -65,7 +65,7 @@ class InferBody(Body):
         default_factory=dict,
         description="`sequence_id` (a number or a string), `sequence_start`, `sequence_end`, `timeout` (microseconds), "
         "`top_k` (1 to 256), `max_bytes` (of the suggestion, 1 to 512), `stop` (word, line, block, none), "
-        "`binary_data_output`.",
+        "`steps` (of a forecast, 1 to 1024), `binary_data_output`.",
     )
 
 

@@ -26,6 +26,9 @@ INFER_DESCRIPTION: Final = "\n".join(
         "and name the outputs that you want, or get all:",
         *(f"- `{name}` ({datatype} [rows, {dims[0]}]): {what}" for name, datatype, dims, what in OUTPUTS),
         "",
+        "These are the tensors of a model of text. One of numbers takes `VALUES` and gives `EXPECTED` and `FORECAST`, "
+        "one of words tells its own words, too: the metadata of each says what it takes.",
+        "",
         "With the parameter `sequence_id` the input is appended to what the sequence holds; `sequence_start` begins it "
         "anew, `sequence_end` ends it. A sequence is a session: it survives what sessions survive, and nobody waits "
         "for one that idles.",

@@ -27,6 +27,7 @@ from model_export.lab.units import Observed, Place, Ranked, rank_units
 
 LETTERS = ("c", "h")
 _SHOWS = "h"  # a large c can be held without effect: nothing sees it but through o * tanh(c)
+_COLUMNS = 100  # of a picture, so that letters of short lines stand together
 OTHERS = 5
 """How many other units of its layer a unit is compared with."""
 
@@ -204,7 +205,7 @@ def draw_text(axes: Axes, reading: Reading, found: Found, number: int, part: sli
     values = reading.signal(found.best.place, number)
     mean, spread = float(values.mean()), max(float(np.abs(values - values.mean()).max()), 1e-6)
     lines = reading.stretches[number].shown[part].splitlines()
-    width = max(map(len, lines), default=1)
+    width = max(_COLUMNS, *map(len, lines))
     grid = np.full((len(lines), width), np.nan)
     place = 0
     for down, line in enumerate(lines):

@@ -21,6 +21,7 @@ NAMES = (
     "question",
     "long-gap",
     "peepholes",
+    "attention",
     "season",
 )
 

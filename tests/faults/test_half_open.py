@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,19 +170,22 @@ async def test_a_store_that_falls_silent_is_given_up_and_asked_anew(
 async def test_callers_whose_connections_fall_silent_go_on_over_others(
     tmp_path: Path, checked: Counting, times: int, sessions: int
 ) -> None:
+    """First those to one replica, then those to the other, so that everybody has to leave."""
     valkey = ValkeyServer(tmp_path, "--appendonly", "yes").start()
     try:
-        async with Replicas(2, f"store={valkey.url()}") as replicas:
-            silent, sound = replicas.running
-            async with Wire(silent.grpc_port) as wire, channel(wire.port) as opened:
-                seen = replace(silent, stub=AutocompleteStub(opened))
-                async with crowd([seen, sound], sessions, manner=Manner(gives_up=0.2, waits_s=0.5)) as people:
-                    for _ in range(times):
-                        await people.type_some(2)
-                        wire.lose(Carries.NOTHING)
-                        await people.progress.more(sessions, "unknown")
-                        wire.cut()
-                        wire.carries = Carries.EVERYTHING
+        async with Replicas(2, f"store={valkey.url()}") as replicas, AsyncExitStack() as stack:
+            wires = [await stack.enter_async_context(Wire(replica.grpc_port)) for replica in replicas.running]
+            channels = [await stack.enter_async_context(channel(wire.port)) for wire in wires]
+            stubs = map(AutocompleteStub, channels)
+            seen = [replace(one, stub=stub) for one, stub in zip(replicas.running, stubs, strict=True)]
+            async with crowd(seen, sessions, manner=Manner(gives_up=0.2, waits_s=0.5)) as people:
+                for number in range(times):
+                    await people.type_some(2)
+                    wire = wires[number % 2]
+                    wire.lose(Carries.NOTHING)
+                    await people.progress.more(max(sessions // 2, 1), "unknown")
+                    wire.cut()
+                    wire.carries = Carries.EVERYTHING
     finally:
         valkey.kill()
     checked("half-open connections to a replica", times, people.histories)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from service.engine.budget import Share, StateBudget
 from service.engine.engine import Engine, EngineConfig
@@ -33,14 +32,6 @@ class NoRoom(Exception):
     """Others did not give back what a new version has a right to."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What belongs to a version beside its engine."""
-
-    runner: RunBeside
-    observer: EngineObserver
-
-
 class Engines:
     """The engines of one process, by the name of their model. Used on the loop's thread."""
 
@@ -60,7 +51,8 @@ class Engines:
         )
         self._budget = StateBudget(capacity.state_budget_bytes)
         self._made = 0
-        self._work: dict[Version, _Work] = {}
+        self._runners: dict[Version, RunBeside] = {}
+        self._observers: dict[Version, EngineObserver] = {}
         times = rollout or RolloutConfig()
         shares = [self._budget.join() for _ in models]
         self.suggesters: Mapping[str, ModelVersions] = {
@@ -100,31 +92,31 @@ class Engines:
 
     async def retire(self, version: Version) -> bool:
         """Let a version end what it was asked for, and give everything back; False if its model does not return."""
-        work, engine = self._work[version], version.engine
+        engine = version.engine
         engine.close(_UNLOADED)
         if not await _became_idle(version, _LAST_WORK_S):
             engine.abandon()
-        await asyncio.to_thread(work.runner.close, wait_s=_LAST_WORK_S)
+        await asyncio.to_thread(self._runners[version].close, wait_s=_LAST_WORK_S)
         engine.tick()  # keeps the last batch
         if not engine.idle:
             return False
         version.release()
-        work.observer.state_bytes(0)
-        del self._work[version]
+        self._observers.pop(version).state_bytes(0)
+        del self._runners[version]
         return True
 
     async def stop(self, *, grace_s: float) -> None:
         """Finish what is under way, for at most the grace in all; what is left then is answered with Unavailable."""
-        for version in self._work:
+        for version in self._runners:
             version.engine.close()
         try:
             async with asyncio.timeout(grace_s):
-                await asyncio.gather(*(version.idle() for version in self._work))
+                await asyncio.gather(*(version.idle() for version in self._runners))
         except TimeoutError:
-            for version in self._work:
+            for version in self._runners:
                 version.engine.abandon()
-        for work in self._work.values():
-            await asyncio.to_thread(work.runner.close, wait_s=_LAST_BATCH_S)
+        for runner in self._runners.values():
+            await asyncio.to_thread(runner.close, wait_s=_LAST_BATCH_S)
 
     def _version(self, model: StepModel, identity: ModelIdentity, share: Share, observer: EngineObserver) -> Version:
         runner = RunBeside()
@@ -143,7 +135,7 @@ class Engines:
             raise
         self._made += 1
         version = Version(engine, identity, asyncio.get_running_loop())
-        self._work[version] = _Work(runner, observer)
+        self._runners[version], self._observers[version] = runner, observer
         return version
 
     async def _wait_for(self, share: Share) -> None:

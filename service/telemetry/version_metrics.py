@@ -7,6 +7,8 @@ from typing import Protocol
 from service.engine.requests import ModelIdentity
 from service.telemetry.metrics import EngineMetrics, Metrics
 
+_RESULTS = ("loaded", "failed")
+
 
 class ShownVersion(Protocol):
     """A version of a model."""
@@ -36,6 +38,8 @@ class VersionMetrics:
         self._metrics.serves(identity)
         shown = self._metrics.model_paths.labels(identity.name, identity.digest)
         shown.set_function(lambda: version.path_count)
+        for result in _RESULTS:  # counted from 0, or nobody would see the first one happen
+            self._metrics.model_loads.labels(identity.name, result)
 
     def unloaded(self, version: ShownVersion) -> None:
         """Show it no longer."""
@@ -44,4 +48,4 @@ class VersionMetrics:
 
     def load_ended(self, model: str, *, failed: bool) -> None:
         """Count it."""
-        self._metrics.model_loads.labels(model, "failed" if failed else "loaded").inc()
+        self._metrics.model_loads.labels(model, _RESULTS[failed]).inc()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from service.errors import Code
 from service.settings import ENVIRONMENT_PREFIX, SETTINGS
@@ -46,8 +47,8 @@ def measured() -> dict[str, set[str]]:
     """Every metric of the server by its name in PromQL, with its labels."""
     made = Metrics()
     found: dict[str, set[str]] = {}
-    for name, metric in vars(made).items():
-        if name == "registry":
+    for metric in vars(made).values():
+        if not isinstance(metric, MetricWrapperBase):
             continue
         labels = set(metric._labelnames)
         endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric._type, [""])

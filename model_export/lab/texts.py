@@ -1,12 +1,14 @@
 """Real text for the lab's networks: documents of ASCII, read as streams of which each goes on where it was.
 
-The corpora are those of `carousel train` (`corpora.py`), with the same documents held out. What a training reads is cut
-into rows that lie side by side; the states are carried from chunk to chunk, the gradient is not (truncated
-back-propagation through time).
+The corpora are those of `carousel train` (`corpora.py`), with the same documents held out. Rows of documents are read
+side by side, chunk by chunk; states are carried from chunk to chunk, the gradient is not (truncated back-propagation
+through time). Every document is begun with the states that a session begins with: networks that had only ever gone on
+from the document before (an LSTM that forgets nothing, a simple RNN) were lost where there was none.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +23,10 @@ from model_export import corpora
 from model_export.cells.cell import States
 from model_export.errors import CorpusError
 from model_export.lab.bench import Bench
-from model_export.lab.network import Network, NetworkConfig
+from model_export.lab.network import Network
 from model_export.lab.sequences import IGNORED, Batch, batch_of
 from model_export.lab.symbols import END, Symbols
-from model_export.lab.training import Recipe, fit, new_network
+from model_export.lab.training import Recipe, fit
 
 STDLIB = "stdlib"
 ASCII = Symbols.letters("\t\n\f" + "".join(map(chr, range(0x20, 0x7F))))
@@ -87,18 +89,37 @@ class Streams:
         """How much of the text so many steps read."""
         return self.rows * self.chunk * steps
 
-    def batches(self, documents: Sequence[NDArray[np.int64]], steps: int, seed: int) -> Iterator[Batch]:
-        """The chunks of one training, in turn, the documents in an order that the seed decides; each is read once."""
+    def batches(self, documents: Sequence[NDArray[np.int64]], steps: int, seed: int) -> Iterator[tuple[Batch, Tensor]]:
+        """The chunks of one training, in turn, the documents in an order that the seed decides.
+
+        With each goes which rows begin a document there, bool [rows]. A document begins a chunk, so the last chunk of
+        the one before may have targets that are not predicted.
+        """
         order = np.random.default_rng(seed).permutation(len(documents))
-        length = self.chunk * steps + 1
-        parts: list[NDArray[np.int64]] = []
-        while sum(map(len, parts)) < self.rows * length:  # a second round only where it ends a few symbols short
-            for number in order:
-                parts += [np.array([END]), documents[number]]
-        rows = np.concatenate(parts)[: self.rows * length].reshape(self.rows, length)
-        for step in range(steps):
-            part = torch.from_numpy(rows[:, step * self.chunk : (step + 1) * self.chunk + 1].T.copy())
-            yield Batch(part[:-1], part[1:])
+        turns = (chunks_of(documents[number], self.chunk) for number in itertools.cycle(order))
+        rows = [next(turns) for _ in range(self.rows)]
+        for _ in range(steps):
+            parts = []
+            for row, chunks in enumerate(rows):
+                part = next(chunks, None)
+                if part is None:
+                    rows[row] = next(turns)
+                    part = next(rows[row])
+                parts.append(part)
+            inputs, targets, begins = zip(*parts, strict=True)
+            tensors = (torch.from_numpy(np.stack(side, axis=1)) for side in (inputs, targets))
+            yield Batch(*tensors), torch.tensor(begins)
+
+
+def chunks_of(document: NDArray[np.int64], chunk: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], bool]]:
+    """What is read, what comes next, int64 [chunk] each, and whether the document begins there."""
+    inputs = np.concatenate([[END], document])
+    targets = np.concatenate([document, [END]])
+    missing = -len(inputs) % chunk
+    inputs = np.pad(inputs, (0, missing), constant_values=END)
+    targets = np.pad(targets, (0, missing), constant_values=IGNORED)
+    for start in range(0, len(inputs), chunk):
+        yield inputs[start : start + chunk], targets[start : start + chunk], start == 0
 
 
 def fit_on_texts(
@@ -113,42 +134,20 @@ def fit_on_texts(
     """Train by truncated back-propagation through time; returns the mean loss of the last tenth, in nats a symbol."""
     batches = streams.batches(documents, recipe.steps, seed)
     states = network.initial(streams.rows)
+    begins = torch.ones(streams.rows, dtype=torch.bool)
+
+    def draw(step: int) -> Batch:
+        nonlocal begins
+        batch, begins = next(batches)
+        return batch
 
     def loss(batch: Batch) -> Tensor:
         nonlocal states
-        scores, after = network(batch.inputs, states)
-        states = [tuple(state.detach() for state in layer) for layer in after]
-        return functional.cross_entropy(scores.flatten(0, 1), batch.targets.flatten())
+        kept = [tuple(torch.where(begins[:, None], 0.0, state.detach()) for state in layer) for layer in states]
+        scores, states = network(batch.inputs, kept)
+        return functional.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
 
-    return fit(network, lambda step: next(batches), recipe, bench, what, loss=loss)
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained network, the learning rate it had, and the mean loss of the last tenth, in nats a symbol."""
-
-    network: Network
-    rate: float
-    loss: float
-
-
-def fit_at_best_rate(
-    config: NetworkConfig,
-    documents: Sequence[NDArray[np.int64]],
-    streams: Streams,
-    steps: int,
-    rates: Sequence[float],
-    bench: Bench,
-    what: str,
-    seed: int,
-) -> Fitted:
-    """Of the trainings with each rate the one whose loss is least: chosen by what it was trained on."""
-    fitted = []
-    for rate in rates:
-        network, recipe = new_network(config, seed), Recipe(steps, rate=rate)
-        loss = fit_on_texts(network, documents, streams, recipe, bench, f"{what}, rate {rate}", seed)
-        fitted.append(Fitted(network, rate, loss))
-    return min(fitted, key=lambda one: one.loss)
+    return fit(network, draw, recipe, bench, what, loss=loss)
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Se
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
-from model_export.lab.texts import ASCII, STDLIB, Texts, bits_per_byte, fit_at_best_rate, read
+from model_export.lab.texts import ASCII, STDLIB, Texts, bits_per_byte, fit_on_texts, read
+from model_export.lab.training import Recipe, new_network
 from service.model.checked import Between, Checked, NotEmpty
 
 DEPTHS = (1, 2, 3)
@@ -39,8 +40,8 @@ class Settings(Checked):
 
     corpus: Annotated[str, NotEmpty()] = STDLIB
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
-    seeds: Annotated[int, Between(1, 20)] = 3
-    steps: Annotated[int, Between(10, 100_000)] = 1_000
+    seeds: Annotated[int, Between(1, 20)] = 2
+    steps: Annotated[int, Between(10, 100_000)] = 800
 
 
 TWO = Claim(
@@ -88,7 +89,7 @@ def configs(settings: Settings) -> dict[int, NetworkConfig]:
 
 
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
-    """By depth: units, parameters, rate, step_ratio, and bits_per_byte, a list over the seeds; kept, what each layer of
+    """By depth: units, parameters, step_ratio, and bits_per_byte, a list over the seeds; kept, what each layer of
     the first seed's deepest network still knows of a beginning, a list over the bytes since.
     """
     shapes, bytes_read = configs(settings), variants.STREAMS.bytes_read(settings.steps)
@@ -99,13 +100,11 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     }
     for seed in range(settings.seeds):
         for depth, config in shapes.items():
-            rates = variants.RATES if seed == 0 else (float(found[depth]["rate"]),)
 
-            def train(config: NetworkConfig = config, rates: Sequence[float] = rates, seed: int = seed) -> Any:
-                return _trained(config, rates, texts, seed, settings, bench)
+            def train(config: NetworkConfig = config, seed: int = seed) -> Any:
+                return _trained(config, texts, seed, settings, bench)
 
             trained = bench.part(variants.of_one(settings), f"{depth} layers, seed {seed}", train)
-            found[depth]["rate"] = trained["rate"]
             found[depth]["bits_per_byte"].append(trained["bits_per_byte"])
             if "kept" in trained:
                 found[depth]["kept"] = trained["kept"]
@@ -120,16 +119,15 @@ def folder_of(depth: int) -> str:
     return f"depth-{depth}"
 
 
-def _trained(
-    config: NetworkConfig, rates: Sequence[float], texts: Texts, seed: int, settings: Settings, bench: Bench
-) -> dict[str, Any]:
+def _trained(config: NetworkConfig, texts: Texts, seed: int, settings: Settings, bench: Bench) -> dict[str, Any]:
     what = f"{config.layers} layers, seed {seed}"
-    fitted = fit_at_best_rate(config, texts.train, variants.STREAMS, settings.steps, rates, bench, what, seed)
-    found = {"rate": fitted.rate, "bits_per_byte": bits_per_byte(fitted.network, texts.held_out)}
+    network, recipe = new_network(config, seed), Recipe(settings.steps, rate=variants.RATE)
+    fit_on_texts(network, texts.train, variants.STREAMS, recipe, bench, what, seed)
+    found: dict[str, Any] = {"bits_per_byte": bits_per_byte(network, texts.held_out)}
     if seed > 0:
         return found
-    bench.keep(folder_of(config.layers), fitted.network)
-    return {**found, "kept": [curve.tolist() for curve in what_is_kept(fitted.network, texts.held_out)]}
+    bench.keep(folder_of(config.layers), network)
+    return {**found, "kept": [curve.tolist() for curve in what_is_kept(network, texts.held_out)]}
 
 
 @torch.no_grad()

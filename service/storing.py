@@ -84,17 +84,17 @@ def max_awake(config: StoreConfig) -> int:
     return Limits().max_awake if config.kind == "memory" else _AWAKE_OVER_A_STORE
 
 
-async def snapshot_for_ever(sessions: Sessions) -> None:
+async def snapshot_for_ever(sessions: Sessions, every_s: float = _SNAPSHOTS_EVERY_S) -> None:
     """Keep states beside texts where that is due, until it is cancelled."""
     while True:
-        await asyncio.sleep(_SNAPSHOTS_EVERY_S)
+        await asyncio.sleep(every_s)
         await _snapshot(sessions)
 
 
-async def last_snapshots(sessions: Sessions) -> None:
+async def last_snapshots(sessions: Sessions, within_s: float = _LAST_SNAPSHOTS_S) -> None:
     """At the end, once nobody types any more: for at most a few seconds, as they are a shortcut only."""
     try:
-        async with asyncio.timeout(_LAST_SNAPSHOTS_S):
+        async with asyncio.timeout(within_s):
             await _snapshot(sessions, last=True)
     except TimeoutError:
         logging.getLogger("carousel.store").info("not every state was kept: the store takes its time")

@@ -67,8 +67,10 @@ class Snapshots:
                 continue
             try:
                 await self._store.put_snapshot(session.key, session.fence.incarnation, snapshot)
-            except CarouselError as error:
+            except BaseException as error:  # also when cancelled: what is not known to be kept is kept again
                 session.saved = 0
+                if not isinstance(error, CarouselError):
+                    raise
                 _log.info("a snapshot could not be written", extra={"fault": str(error)})
                 break
             written += 1

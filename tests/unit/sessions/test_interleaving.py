@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +12,14 @@ from service.errors import CarouselError, NotFound, Unavailable
 from service.sessions.commands import CreateSession, DeleteSession, EditSession, GetSession, Insert, SessionId
 from service.sessions.limits import Limits
 from tests.unit.sessions.rooms import TENANT, Room
-from tests.unit.sessions.waiting_store import Running, WaitingStore
+from tests.unit.sessions.waiting_store import LastingWaiting, Pause, Running, WaitingStore
 
 SESSION = SessionId("s")
+EAGER = Limits(max_awake=1, snapshot_gain=1, snapshot_every=1, snapshot_before_cursor=0)
+
+
+async def _pause() -> None:
+    await Pause()
 
 
 def _finish(running: list[Running]) -> None:
@@ -39,16 +45,17 @@ def _start(room: Room, what: int, index: int, name: SessionId = SESSION) -> Runn
         lambda: Running(sessions.commit(TENANT, EditSession(name, 2, (Insert(f"<{index}>"),)))),
         lambda: Running(sessions.get(TENANT, GetSession(name))),
         lambda: Running(sessions.delete(TENANT, DeleteSession(name))),
+        lambda: Running(sessions.write_snapshots(_pause, last=index % 2 == 0)),
     ]
     return choices[what]()
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=10), st.data())
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=10), st.data())
 def test_whatever_overlaps_the_sessions_held_are_those_of_the_store_with_a_path_each(
     requests: list[int], data: st.DataObject
 ) -> None:
-    store = WaitingStore(lambda: data.draw(st.integers(0, 5)) == 0)
-    room = Room(store=store)
+    store = LastingWaiting(lambda: data.draw(st.integers(0, 5)) == 0)
+    room = Room(replace(EAGER, max_awake=9), store)
     running: list[Running] = []
     for index, what in enumerate(requests):
         running.append(_start(room, what, index))
@@ -68,18 +75,18 @@ def test_whatever_overlaps_the_sessions_held_are_those_of_the_store_with_a_path_
     if held:
         read = [
             Running(reader.sessions.get(TENANT, GetSession(SESSION, include_text=True)))
-            for reader in (room, Room(store=store))
+            for reader in (room, Room(EAGER, store))
         ]
         _finish(read)
         assert read[0].result == read[1].result is not None
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1)), min_size=2, max_size=12), st.data())
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1)), min_size=2, max_size=12), st.data())
 def test_whatever_overlaps_with_rests_the_sessions_held_are_those_of_the_store_with_a_path_each(
     requests: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    store = WaitingStore(lambda: data.draw(st.integers(0, 5)) == 0)
-    room = Room(Limits(max_awake=1), store)
+    store = LastingWaiting(lambda: data.draw(st.integers(0, 5)) == 0)
+    room = Room(EAGER, store)
     names = [SessionId("s"), SessionId("other")]
     for name in names:
         _finish([Running(room.sessions.create(TENANT, CreateSession("a", name)))])
@@ -95,7 +102,7 @@ def test_whatever_overlaps_with_rests_the_sessions_held_are_those_of_the_store_w
     for name in names:
         read = [
             Running(reader.sessions.get(TENANT, GetSession(name, include_text=True)))
-            for reader in (room, Room(store=store))
+            for reader in (room, Room(EAGER, store))
         ]
         _finish(read)
         assert read[0].result == read[1].result

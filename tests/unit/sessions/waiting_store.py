@@ -65,6 +65,27 @@ class WaitingStore(MemoryStore):
         await Pause()
 
 
+class LastingWaiting(WaitingStore):
+    """The same, and it stands for a store that survives, which may fail with snapshots as with edits."""
+
+    def durable(self, key: SessionKey) -> bool:
+        return True
+
+    async def put_snapshot(self, key: SessionKey, incarnation: int, snapshot: bytes) -> None:
+        await Pause()
+        if self._fails():
+            raise Unavailable("the store is down, nothing was written", 1.0)
+        await super().put_snapshot(key, incarnation, snapshot)
+        await Pause()
+
+    async def get_snapshot(self, key: SessionKey, incarnation: int) -> bytes | None:
+        snapshot = await super().get_snapshot(key, incarnation)
+        await Pause()
+        if self._fails():
+            raise Unavailable("the store went down before it could answer", 1.0)
+        return snapshot
+
+
 class Running:
     """A request under way: `step` continues it to its next wait or until it is `done`."""
 

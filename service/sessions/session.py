@@ -47,6 +47,7 @@ class Session:
     fence: what the next write to the store is based on.  writing: how many writes are under way: it must not rest then.
     unwritten: why a write of it failed, after which it is let go, as it is ahead of the store.
     saved: how many code points left of the cursor the snapshot in the store is of, 0 if there is none of this text.
+    saved_under: the digest of the model that it is of, if that is known.
     looked_at: the revision at which `snapshotting` has looked at it last.
     """
 
@@ -67,6 +68,7 @@ class Session:
         "model",
         "path",
         "saved",
+        "saved_under",
         "store_text",
         "suggestions",
         "unwritten",
@@ -83,6 +85,7 @@ class Session:
         self.writing = 0
         self.unwritten: BaseException | None = None
         self.saved = self.looked_at = 0
+        self.saved_under: str | None = None
         self.fence = Fence(checkpoint.incarnation, checkpoint.revision)
         self.suggestions = OfferedSuggestions()
         self._limits = limits

@@ -45,7 +45,7 @@ class Snapshots:
         if state is not None and version.restore(session.path, text[: state.depth], state):
             known = len(text[: state.depth].decode())
             session.knows(known)
-            session.saved = known
+            session.saved, session.saved_under = known, version.identity.digest
 
     async def write_due(
         self, sessions: Iterable[Session], pause: Callable[[], Awaitable[None]], *, last: bool = False
@@ -80,17 +80,24 @@ class Snapshots:
         rests = session.revision == session.looked_at
         session.looked_at = session.revision
         gained = session.text.cursor - session.saved
-        return gained >= (self._limits.snapshot_gain if rests or last else self._limits.snapshot_every)
+        if gained >= (self._limits.snapshot_gain if rests or last else self._limits.snapshot_every):
+            return True
+        return not rests and session.saved > 0 and self._is_outdated(session)
+
+    def _is_outdated(self, session: Session) -> bool:
+        """Whether a newer version of the model serves than the one that its snapshot is of."""
+        return session.saved_under not in (None, self._suggesters[session.model].identity.digest)
 
     def _take(self, session: Session) -> bytes | None:
-        """A snapshot of a state that is held, if that is of more text than the one before; it counts as written."""
+        """A snapshot of a state that is held, if it is worth more than the one before; it counts as written."""
         version, movement = self._suggesters[session.model].serving(session.path), session.movement()
-        text = movement.text
+        text, gain = movement.text, self._limits.snapshot_gain // 2
+        if session.saved and session.saved_under in (None, version.identity.digest):
+            gain += len(session.text.left[: session.saved].encode())
         # Who comes back may begin with a backspace, and would replay everything if that led above the state.
         most = min(movement.kept, len(text) - self._limits.snapshot_before_cursor)
-        least = len(session.text.left[: session.saved].encode()) + self._limits.snapshot_gain // 2
-        state = version.read_state(session.path, text, least=least, most=most)
+        state = version.read_state(session.path, text, least=gain, most=most)
         if state is None:
             return None
-        session.saved = len(text[: state.depth].decode())
+        session.saved, session.saved_under = len(text[: state.depth].decode()), version.identity.digest
         return write_snapshot(state, version.identity, text)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.engine.held_state import HeldState
 from service.engine.requests import ModelIdentity, SuggestSpec
@@ -89,7 +90,7 @@ def snapshot_in(room: Room, incarnation: int = 1) -> bytes:
 
 
 def held(depth: int = 9) -> HeldState:
-    states = [np.arange(8, dtype=np.uint8), np.linspace(-1, 1, 3, dtype=np.float32)]
+    states: list[NDArray[Any]] = [np.arange(8, dtype=np.uint8), np.linspace(-1, 1, 3, dtype=np.float32)]
     return HeldState(depth, states, np.array([3, 1], np.uint8), np.array([-0.5, -2.0], np.float32))
 
 
@@ -333,6 +334,21 @@ def test_whatever_is_wrong_with_it_the_text_is_replayed(wrong: str) -> None:
     assert answer.suggestions
     assert not other.suggester.restored
     assert (other.suggester.advances[-1].kept, other.suggester.advances[-1].text) == (0, f"{text}!".encode())
+
+
+def test_who_types_under_a_newer_version_of_the_model_is_written_anew() -> None:
+    room = room_of()
+    room.create(TEXT, "s")
+    write(room, last=True)
+    newer = ModelIdentity("first", "f" * 64, "fake")
+    room.suggester._identity = newer
+    assert write(room) == 0  # nobody has typed, so the newer version holds nothing of it
+    room.edit(S, 1, Insert("x"))
+    assert [write(room) for _ in range(3)] == [1, 0, 0]
+    other = restarted(room)
+    other.suggester._identity = newer
+    other.get(S)
+    assert len(other.suggester.restored) == 1
 
 
 def test_a_session_of_another_life_does_not_go_on_from_what_was_kept_of_the_first() -> None:

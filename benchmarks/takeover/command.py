@@ -157,7 +157,7 @@ def report_of(
     figures = [
         Figure("with_ms", "first suggestion, with a snapshot, p50", with_state, "ms", 1),
         Figure("without_ms", "the same without", without, "ms", 0),
-        Figure("with_over_without", "with over without", with_state / without, digits=3),
+        Figure("with_over_without", "with over without", with_state / without, digits=3, bar="<= 0.05"),
         Figure("next_ms", "the keystroke after it, p50", percentile(alone[0].next_s, 50) * 1e3, "ms", 1),
     ]
     for key, title, one in zip(("bounded", "unbounded"), ("bounded", "not bounded"), crowds, strict=True):
@@ -169,6 +169,8 @@ def report_of(
             Figure(f"typist_{key}_p99_ms", f"typist beside it, {title}: p99", _ms(one.keystroke_s, 99), "ms", 1),
             Figure(f"typist_{key}_shed", f"typist beside it, {title}: suggestions shed", one.shed, digits=0),
         ]
+    typist = _ms(crowds[0].keystroke_s, 99) / _ms(crowds[1].keystroke_s, 99)
+    figures.append(Figure("typist_p99_ratio", "typist's p99, bounded over not bounded", typist, bar="<= 0.5"))
     figures.append(Figure("client_cpu_share", "CPU of the load generator, of one core", cpu_share))
     size, crowd = settings["bytes"], settings["crowd"]
     title = f"takeover: {size:,} bytes of text, and {crowd} times {settings['crowd_bytes']:,} at once"

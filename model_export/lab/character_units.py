@@ -30,6 +30,8 @@ _SHOWS = "h"  # a large c can be held without effect: nothing sees it but throug
 _COLUMNS = 100  # of a picture, so that letters of short lines stand together
 OTHERS = 5
 """How many other units of its layer a unit is compared with."""
+COSTED = 100
+"""In how many stretches, the first ones, it is tried what it costs to hold a unit still."""
 
 Flags = NDArray[np.bool_]
 Label = Callable[[str], NDArray[np.generic]]
@@ -138,6 +140,7 @@ class Reading:
         kept = {(n, letter): self._in_turn(one[letter].numpy()) for n, one in enumerate(signals) for letter in LETTERS}
         numbers = np.repeat(np.arange(len(self.stretches)), [one.length for one in self.stretches])
         self.observed = Observed(kept, numbers)
+        self._plain = self._surprise(())
 
     def of_each(self, label: Label) -> NDArray[np.generic]:
         """A label of every character that was looked at, [characters]."""
@@ -157,9 +160,11 @@ class Reading:
         generator = np.random.default_rng(seed)
         units = [int(unit) for unit in generator.permutation(self.network.config.units) if unit != place.unit]
         others = [Place(place.layer, _SHOWS, unit) for unit in units[:OTHERS]]
-        plain = self._surprise(())
+        counted = counted[counted < len(self._plain)]
+        if not len(counted):
+            return Found(best, math.nan, (math.nan,) * OTHERS)
         cost, *rest = (
-            float((self._surprise((self._at_mean(one),)) - plain)[counted].mean())
+            float((self._surprise((self._at_mean(one),)) - self._plain)[counted].mean())
             for one in (replace(place, letter=_SHOWS), *others)
         )
         return Found(best, cost, tuple(rest))
@@ -169,16 +174,16 @@ class Reading:
         return Clamp(place, float(values.mean()))
 
     def _surprise(self, clamps: Sequence[Clamp]) -> NDArray[np.float64]:
-        """Bits of what comes after each character, [characters]; the ends of texts cost nothing."""
-        scores: Tensor = scores_with(self.network, self._read, clamps, self._before)
-        nats = functional.cross_entropy(
-            scores.flatten(0, 1), self._follows.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return self._in_turn(nats.reshape(self._follows.shape).numpy()).astype(np.float64) / math.log(2)
+        """Bits of what comes after each character of the first stretches; the ends of texts cost nothing."""
+        before = [tuple(state[:COSTED] for state in layer) for layer in self._before]
+        follows = self._follows[:, :COSTED]
+        scores: Tensor = scores_with(self.network, self._read[:, :COSTED], clamps, before)
+        nats = functional.cross_entropy(scores.flatten(0, 1), follows.flatten(), ignore_index=IGNORED, reduction="none")
+        return self._in_turn(nats.reshape(follows.shape).numpy()).astype(np.float64) / math.log(2)
 
     def _in_turn(self, values: NDArray[np.generic]) -> NDArray[np.floating]:
         """[time, stretches, ...] -> [characters, ...], stretch after stretch."""
-        parts = [values[: one.length, row] for row, one in enumerate(self.stretches)]
+        parts = [values[: one.length, row] for row, one in enumerate(self.stretches[: values.shape[1]])]
         return np.asarray(np.concatenate(parts), np.float32)
 
     def signal(self, place: Place, number: int) -> NDArray[np.floating]:

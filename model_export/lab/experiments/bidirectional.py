@@ -28,9 +28,9 @@ from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
 from model_export.lab.sequences import IGNORED, Batch
 from model_export.lab.symbols import Symbols
-from model_export.lab.texts import ASCII, STDLIB, Texts, read
+from model_export.lab.texts import ASCII, Texts, read
 from model_export.lab.training import Recipe, fit, new_network
-from service.model.checked import Between, Checked, NotEmpty
+from service.model.checked import Between, Checked
 
 BLANK = "\x1a"  # ASCII's SUBSTITUTE: stands for a character that is not known
 LETTERS = Symbols((*ASCII.entries, BLANK))
@@ -54,12 +54,11 @@ EXAMPLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Checked):
-    """corpus: as `carousel train --corpus` names it.  parameters: of each network, at most.
+    """parameters: of each network, at most.
 
     seeds: networks of each kind.  steps: of training, 2,048 bytes each.
     """
 
-    corpus: Annotated[str, NotEmpty()] = STDLIB
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
     seeds: Annotated[int, Between(1, 20)] = 2
     steps: Annotated[int, Between(10, 100_000)] = 1_500
@@ -139,7 +138,7 @@ def blanked(rows: NDArray[np.int64], blanks: NDArray[np.bool_]) -> Batch:
 
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     """By kind of network: units, parameters, and a list over the seeds of what `examine` gives."""
-    texts = read(settings.corpus, least_bytes=ROWS * WINDOW * settings.steps, held_out_each=HELD_OUT_EACH)
+    texts = read(variants.corpus_of(bench), least_bytes=ROWS * WINDOW * settings.steps, held_out_each=HELD_OUT_EACH)
     found: dict[str, dict[str, Any]] = {}
     for name, config in configs(settings).items():
         found[name] = {"units": config.units, "parameters": learned_parameters(config), "examined": []}
@@ -148,7 +147,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             def train(name: str = name, config: NetworkConfig = config, seed: int = seed) -> Any:
                 return _trained(name, config, texts, seed, settings, bench)
 
-            trained = bench.part(variants.of_one(settings), f"{name}, seed {seed}", train)
+            trained = bench.part(variants.of_one(bench, settings), f"{name}, seed {seed}", train)
             found[name]["examined"].append(trained["examined"])
             if "fills" in trained:
                 found[name]["fills"] = trained["fills"]
@@ -224,7 +223,7 @@ def parity(network: Network, folder: Path) -> float:
 
 def run(bench: Bench, settings: Settings) -> Finding:
     """Answer the claims from trainings that were kept, or new ones."""
-    measured = bench.measured(settings.as_document(), lambda: measure(bench, settings))
+    measured = bench.measured(variants.asked_of(bench, settings), lambda: measure(bench, settings))
     left, both = (measured["networks"][name] for name in CELLS)
     right_left, right_both = _mean(left, "right"), _mean(both, "right")
     bits_left, bits_both = _mean(left, "bits"), _mean(both, "bits")
@@ -311,4 +310,5 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(SIDE, BITS, ONE_BYTE, FIRST, NOTHING, EXPORTED),
     run=run,
+    corpus="may",
 )

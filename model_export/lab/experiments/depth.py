@@ -21,9 +21,9 @@ from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Se
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
-from model_export.lab.texts import ASCII, STDLIB, Texts, bits_per_byte, fit_on_texts, read
+from model_export.lab.texts import ASCII, Texts, bits_per_byte, fit_on_texts, read
 from model_export.lab.training import Recipe, new_network
-from service.model.checked import Between, Checked, NotEmpty
+from service.model.checked import Between, Checked
 
 DEPTHS = (1, 2, 3)
 _FORGOTTEN = 0.1  # of the difference that two beginnings made
@@ -33,12 +33,11 @@ _PAIRS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Checked):
-    """corpus: as `carousel train --corpus` names it.  parameters: of each network, at most.
+    """parameters: of each network, at most.
 
     seeds: networks of each depth.  steps: of training, 2,048 bytes each.
     """
 
-    corpus: Annotated[str, NotEmpty()] = STDLIB
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
     seeds: Annotated[int, Between(1, 20)] = 2
     steps: Annotated[int, Between(10, 100_000)] = 800
@@ -93,7 +92,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     the first seed's deepest network still knows of a beginning, a list over the bytes since.
     """
     shapes, bytes_read = configs(settings), variants.STREAMS.bytes_read(settings.steps)
-    texts = read(settings.corpus, least_bytes=bytes_read, held_out_each=variants.HELD_OUT_EACH)
+    texts = read(variants.corpus_of(bench), least_bytes=bytes_read, held_out_each=variants.HELD_OUT_EACH)
     found: dict[int, dict[str, Any]] = {
         depth: {"units": config.units, "parameters": learned_parameters(config), "bits_per_byte": []}
         for depth, config in shapes.items()
@@ -104,7 +103,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             def train(config: NetworkConfig = config, seed: int = seed) -> Any:
                 return _trained(config, texts, seed, settings, bench)
 
-            trained = bench.part(variants.of_one(settings), f"{depth} layers, seed {seed}", train)
+            trained = bench.part(variants.of_one(bench, settings), f"{depth} layers, seed {seed}", train)
             found[depth]["bits_per_byte"].append(trained["bits_per_byte"])
             if "kept" in trained:
                 found[depth]["kept"] = trained["kept"]
@@ -156,7 +155,7 @@ def bytes_until_forgotten(curve: Sequence[float]) -> int:
 
 def run(bench: Bench, settings: Settings) -> Finding:
     """Answer the claims from trainings that were kept, or new ones."""
-    measured = bench.measured(settings.as_document(), lambda: measure(bench, settings))
+    measured = bench.measured(variants.asked_of(bench, settings), lambda: measure(bench, settings))
     depths: Mapping[str, Mapping[str, Any]] = measured["depths"]
     one, two, three = (float(np.mean(depths[str(depth)]["bits_per_byte"])) for depth in DEPTHS)
     spread = float(np.sqrt(np.mean([np.var(depths[str(depth)]["bits_per_byte"]) for depth in DEPTHS])))
@@ -221,6 +220,7 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(TWO, BEYOND_SEEDS, THREE, TOP_KEEPS, SLOWER),
     run=run,
+    corpus="may",
     looked=Looked(
         "depth-3", "def read(self, size=-1):\n    return self", lambda settings: (configs(settings)[3].units,) * 3
     ),

@@ -21,7 +21,7 @@ from model_export.lab.network import NetworkConfig, learned_parameters, widest
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_on_texts, read
 from model_export.lab.training import Recipe, new_network
-from service.model.checked import Between, Checked, NotEmpty
+from service.model.checked import Between, Checked
 
 SIMPLE, FIRST, PLAIN = "rnn", "lstm-1997", "lstm"
 PEEPHOLES = ("peephole-lstm", "full-memory-lstm")
@@ -37,12 +37,11 @@ STREAMS = Streams(rows=32, chunk=64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Checked):
-    """corpus: as `carousel train --corpus` names it.  parameters: of each network, at most.
+    """parameters: of each network, at most.
 
     seeds: networks of each cell.  steps: of training, 2,048 bytes each.
     """
 
-    corpus: Annotated[str, NotEmpty()] = STDLIB
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
     seeds: Annotated[int, Between(1, 20)] = 2
     steps: Annotated[int, Between(10, 100_000)] = 800
@@ -146,7 +145,7 @@ def configs(settings: Settings) -> dict[str, NetworkConfig]:
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     """By cell: units, parameters, step_ratio, and bits_per_byte, a list over the seeds; the text's sha256."""
     shapes = configs(settings)
-    texts = read(settings.corpus, least_bytes=STREAMS.bytes_read(settings.steps), held_out_each=HELD_OUT_EACH)
+    texts = read(corpus_of(bench), least_bytes=STREAMS.bytes_read(settings.steps), held_out_each=HELD_OUT_EACH)
     found: dict[str, dict[str, Any]] = {
         cell: {"units": config.units, "parameters": learned_parameters(config), "bits_per_byte": []}
         for cell, config in shapes.items()
@@ -157,7 +156,7 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
             def train(cell: str = cell, config: NetworkConfig = config, seed: int = seed) -> Any:
                 return _trained(cell, config, texts, seed, settings, bench)
 
-            trained = bench.part(of_one(settings), f"{cell}, seed {seed}", train)
+            trained = bench.part(of_one(bench, settings), f"{cell}, seed {seed}", train)
             found[cell]["bits_per_byte"].append(trained["bits_per_byte"])
     ratios = step_ratios({cell: bench.out / folder_of(cell) for cell in CELLS}, PLAIN)
     for cell, ratio in ratios.items():
@@ -165,9 +164,19 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     return {"cells": found, "corpus_sha256": texts.sha256, "train_bytes": texts.train_bytes}
 
 
-def of_one(settings: Checked) -> dict[str, Any]:
-    """The settings that one training depends on: how many there are is not among them."""
-    return {name: value for name, value in settings.as_document().items() if name != "seeds"}
+def corpus_of(bench: Bench) -> str:
+    """The corpus that was given, or the standard library."""
+    return bench.corpus or STDLIB
+
+
+def asked_of(bench: Bench, settings: Checked) -> dict[str, Any]:
+    """What all trainings depend on."""
+    return {"corpus": corpus_of(bench), **settings.as_document()}
+
+
+def of_one(bench: Bench, settings: Checked) -> dict[str, Any]:
+    """What one training depends on: how many there are is not among that."""
+    return {name: value for name, value in asked_of(bench, settings).items() if name != "seeds"}
 
 
 def folder_of(cell: str) -> str:
@@ -188,7 +197,7 @@ def _trained(
 
 def run(bench: Bench, settings: Settings) -> Finding:
     """Answer the claims from trainings that were kept, or new ones."""
-    measured = bench.measured(settings.as_document(), lambda: measure(bench, settings))
+    measured = bench.measured(asked_of(bench, settings), lambda: measure(bench, settings))
     cells: Mapping[str, Mapping[str, Any]] = measured["cells"]
     bits = {cell: float(np.mean(one["bits_per_byte"])) for cell, one in cells.items()}
     spread = {cell: float(np.std(one["bits_per_byte"])) for cell, one in cells.items()}
@@ -277,6 +286,7 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=CLAIMS,
     run=run,
+    corpus="may",
     looked=Looked(
         folder_of(PLAIN), "def read(self, size=-1):\n    return self", lambda settings: (_plain(settings).units,)
     ),

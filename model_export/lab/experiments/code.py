@@ -40,7 +40,7 @@ _LAYERS = 3
 _SAMPLES_SEED = 1_000
 _READ = 6_000  # characters of each file that bits are measured on
 _START, _LENGTH, _EVERY = 1_000, 250, 800  # characters of each file: before the units are asked, asked about, between
-_SHOWN, _TOLD, _LINES = 3, 300, 4
+_SHOWN, _TOLD, _LINES = 3, slice(800, 1_800), 4
 _SLACK = 1_500  # characters in which a block may still be open at the end of a sample
 
 
@@ -346,7 +346,9 @@ def _write(bench: Bench, network: Network, settings: Settings, seed: int) -> lis
 
 
 def _samples_told(written: Mapping[str, Written]) -> list[str]:
-    return [f"A beginning of what one of them wrote: {one.texts[0][:_TOLD]} ..." for one in written.values()]
+    told = [f"A piece of what the network of {language} wrote:" for language in written]
+    pieces = [one.texts[0][_TOLD] + " ..." for one in written.values()]
+    return [part for both in zip(told, pieces, strict=True) for part in both]
 
 
 _STORY = (
@@ -387,8 +389,8 @@ EXPERIMENT = Experiment(
     run=run,
     looked=Looked("code", "    private int size;  // of it\n", lambda settings: (settings.units,) * _LAYERS),
     serves=(
-        Served("code", "`    public static int size(final `", "it goes on in Java"),
-        Served("code-python", "`def close(self`", "it goes on in Python"),
+        Served("code", "    public static int size(final ", "it goes on in Java"),
+        Served("code-python", "def is_connected(G", "it goes on in Python"),
     ),
     looks=frozenset({"samples", "length", "temperature"}),
     corpus="must",

@@ -170,7 +170,9 @@ def run(bench: Bench, settings: Settings) -> Finding:
         "made_up": made_up[:_SHOWN],
         "units": {name: one.as_document() for name, one in found.items()},
     }
-    return Finding(verdicts, drawn, (*_STORY, f"Made up: {', '.join(made_up[:_SHOWN])}."), details)
+    return Finding(
+        verdicts, drawn, (*_STORY, "\n".join(written[:_SHOWN]), f"Made up: {', '.join(made_up[:_SHOWN])}."), details
+    )
 
 
 def _find(reading: Reading, wanted: Sequence[Property], seed: int) -> dict[str, Found]:
@@ -237,7 +239,7 @@ EXPERIMENT = Experiment(
     claims=(UNSEEN, LINKS, QUOTES, HASHTAG, LINK, MENTION, PROPER, BE, ATTRIBUTION, CAPITALS, CHANCE, USED),
     run=run,
     looked=Looked(NAME, "Ada Holm will be late. #BigCity", lambda settings: (settings.units,) * _LAYERS),
-    serves=(Served(NAME, "`Maybe Ada Sto`", "it goes on with the name, and perhaps a link"),),
+    serves=(Served(NAME, "Maybe Ada Sto", "it goes on with the name, and perhaps a link"),),
     looks=frozenset({"samples", "temperature"}),
     corpus="may",
 )

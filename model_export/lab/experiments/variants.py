@@ -44,7 +44,7 @@ class Settings(Checked):
 
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
     seeds: Annotated[int, Between(1, 20)] = 2
-    steps: Annotated[int, Between(10, 100_000)] = 800
+    steps: Annotated[int, Between(10, 100_000)] = 500
 
 
 NO_WINNER = Claim(

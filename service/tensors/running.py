@@ -1,7 +1,9 @@
 """Where models of tensors run: what is small at once on the event loop, what is large on one thread, piece by piece.
 
-A step of such a network takes some 20 us and a whole series milliseconds. Pieces of several requests take turns on the
-thread, in the order of their coming; a request whose caller went away, or whose time is up, begins no further piece.
+A step of a small network takes some 20 us, less than a change of threads; a whole series, or a large network, takes
+milliseconds, in which everybody who types would wait. How long each model takes is measured as it runs. Pieces of
+several requests take turns on the thread, in the order of their coming; a request whose caller went away, or whose time
+is up, begins no further piece.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -21,8 +24,11 @@ from service.tensors.ports import Inputs, Reader
 
 T = TypeVar("T")
 
-_AT_ONCE = 32  # rows times steps: under a millisecond
-_PIECE = 4096  # likewise: some milliseconds
+_AT_ONCE_S = 0.0005
+_PIECE_S = 0.005
+_MOST = 4096  # rows times steps of a piece, however quick the model is
+_UNKNOWN_S = 0.001  # a row's step of a model that has not run yet: so it runs on the thread first
+_CALL_S = 0.00005  # of a single step at least, whatever is in it
 _RETRY_AFTER_S = 0.5
 
 
@@ -32,6 +38,7 @@ class Runner:
     def __init__(self, *, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="carousel-tensors")
         self._max_waiting, self._waiting, self._clock = max_waiting, 0, clock
+        self._steps_s: dict[str, float] = {}  # a row's step, by the model's digest
 
     async def read(
         self, reader: Reader, inputs: Inputs, states: States, *, until_s: float | None = None
@@ -41,14 +48,17 @@ class Runner:
         """
         steps, rows = inputs.shape[:2]
         self._check(until_s)
-        if steps * rows <= _AT_ONCE and not self._waiting:
-            return _refusing(reader.read_chunk)(inputs, states)
-        piece = max(1, _PIECE // rows)
+        step_s = self._step_s(reader)
+        if steps * rows * step_s <= _AT_ONCE_S and not self._waiting:
+            return self._timed(reader, steps * rows, reader.read_chunk, inputs, states)
+        piece = max(1, min(_MOST, int(_PIECE_S / step_s)) // rows)
         said = []
         with _Place(self):
             for start in range(0, steps, piece):
                 self._check(until_s)
-                outputs, states = await self._there(reader.read_chunk, inputs[start : start + piece], states)
+                outputs, states = await self._there(
+                    reader, rows * min(piece, steps - start), reader.read_chunk, inputs[start : start + piece], states
+                )
                 said.append(outputs)
         return np.concatenate(said), states
 
@@ -60,17 +70,18 @@ class Runner:
         expected: float32 [rows, width], of the first of them. Raises as `read` does.
         """
         found = [expected[None]]
-        if steps * len(expected) <= _AT_ONCE and not self._waiting:
-            for _ in range(steps - 1):
-                following, states = _refusing(reader.read_chunk)(found[-1], states)
-                found.append(following)
+        rows, left = len(expected), steps - 1
+        single_s = max(_CALL_S, rows * self._step_s(reader))
+        if left * single_s <= _AT_ONCE_S and not self._waiting:
+            if left:
+                found.append(self._timed(reader, left * rows, _follow, reader, found[0], states, left)[0])
             return np.concatenate(found)
         with _Place(self):
-            at_once = max(1, _PIECE // (16 * len(expected)))  # single steps cost more than those of a chunk
-            left = steps - 1
+            at_once = max(1, int(_PIECE_S / single_s))
             while left:
                 self._check(until_s)
-                several, states = await self._there(_follow, reader, found[-1][-1:], states, min(left, at_once))
+                some = min(left, at_once)
+                several, states = await self._there(reader, rows * some, _follow, reader, found[-1][-1:], states, some)
                 found.append(several)
                 left -= len(several)
         return np.concatenate(found)
@@ -83,8 +94,20 @@ class Runner:
         if until_s is not None and self._clock() > until_s:
             raise DeadlineExceeded("the time for this request is up; nothing was appended")
 
-    async def _there(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _refusing(call), *arguments)
+    async def _there(self, reader: Reader, row_steps: int, call: Callable[..., T], *arguments: object) -> T:
+        timed = partial(self._timed, reader, row_steps, call, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
+
+    def _timed(self, reader: Reader, row_steps: int, call: Callable[..., T], *arguments: object) -> T:
+        """What the call gives; how long it took is kept for the next ones, the newest counting for half."""
+        began_s = time.perf_counter()
+        result = _refusing(call)(*arguments)
+        digest, took_s = reader.identity.digest, (time.perf_counter() - began_s) / max(1, row_steps)
+        self._steps_s[digest] = (self._steps_s.get(digest, took_s) + took_s) / 2
+        return result
+
+    def _step_s(self, reader: Reader) -> float:
+        return self._steps_s.get(reader.identity.digest, _UNKNOWN_S)
 
     def enter(self) -> None:
         """One more waits. Raises Overloaded."""

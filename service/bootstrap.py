@@ -191,9 +191,12 @@ class Server:
             self._engine_observers[name].open(observer)
         self._request_observer.open(rest.requests)
         self._store_observer.open(rest.stores)
+        if self._tensor_serving is not None:
+            self._tensor_serving.show(rest.metrics)
         rollout = self._rollout_of(engines)
         rollout.observe(rest.versions)
-        self._closing.callback(asyncio.create_task(rollout.run()).cancel)
+        rollout.start()
+        self._closing.push_async_callback(rollout.stop)
         await rest.http.start(http_socket)
         self._facades.append(rest.http.stop)
 

@@ -11,10 +11,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
 from service.engine.observer import EngineObserver
-from service.engine.ports import Releasable, StepModel
+from service.engine.ports import ModelError, Releasable, StepModel
 from service.engine.requests import ModelIdentity
 from service.engine.state_tree import BudgetTooSmall
 from service.engines import Engines, NoRoom
+from service.errors import CarouselError
 from service.loading import ModelFolderError
 from service.model.manifest import Manifest
 from service.sessions.commands import Tenant
@@ -29,6 +30,10 @@ MOST_LOADED = 4
 
 _LOOK_EVERY_S = 1.0  # for sessions that are idle, and versions that are empty
 _BETWEEN_MOVES_S = 0.005  # for everybody else, while many sessions go over
+
+
+_FAULTS = (ModelFolderError, ModelError, BudgetTooSmall, NoRoom, CarouselError)
+"""What a folder, a model and a full server raise."""
 
 
 class Loaded(StepModel, Protocol):
@@ -75,7 +80,7 @@ class LoadFailed(Exception):
 class Rollout:
     """One for the process; a Repository to the facade of KServe.
 
-    sources: by the name of the model; one without is served as it was given. `run` makes things happen by themselves.
+    sources: by the name of the model; one without is served as it was given.
     """
 
     def __init__(self, engines: Engines, sources: Mapping[str, Source], config: RolloutConfig) -> None:
@@ -86,6 +91,7 @@ class Rollout:
         self._observer: RolloutObserver | None = None
         self._one_at_a_time, self._wanted = asyncio.Lock(), asyncio.Event()
         self._watched = {name: _Watched() for name in sources}
+        self._works: set[asyncio.Task[None]] = set()
         self._log = logging.getLogger("carousel.models")
 
     def observe(self, observer: RolloutObserver) -> None:
@@ -107,7 +113,7 @@ class Rollout:
         if name not in self._models:
             raise unknown_to_repository(name, self._models)
         try:
-            await self.renew(name)
+            await asyncio.shield(self._begun(name))  # who asks may go away; what was begun comes to its end
         except LoadFailed as error:
             raise not_loaded(name, str(error)) from error
 
@@ -125,8 +131,30 @@ class Rollout:
 
     # -- doing it -----------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Look at folders and at idle sessions, until it is cancelled."""
+    def start(self) -> None:
+        """Look at folders and at idle sessions from now on, until `stop`."""
+        self._works.add(asyncio.create_task(self._run()))
+
+    async def stop(self) -> None:
+        """Begin nothing more, and give up what was begun."""
+        works = tuple(self._works)
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+    def _begun(self, name: str) -> asyncio.Task[None]:
+        """A renewal that goes on whoever waits for it."""
+        work = asyncio.create_task(self.renew(name))
+        self._works.add(work)
+        work.add_done_callback(self._ended)
+        return work
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        self._works.discard(work)
+        if not work.cancelled():
+            work.exception()  # was logged, and belongs to who waits, if anybody does
+
+    async def _run(self) -> None:
         watch_s = self._config.watch_s
         looked_s = asyncio.get_running_loop().time()
         every_s = _LOOK_EVERY_S if watch_s is None else min(_LOOK_EVERY_S, watch_s)
@@ -151,7 +179,7 @@ class Rollout:
                 await self._try(name)
 
     def renew_soon(self) -> None:
-        """Have every folder looked into now, by `run`. What fails is logged."""
+        """Have every folder looked into now, once it has started. What fails is logged."""
         self._wanted.set()
 
     async def _wanted_within(self, seconds: float) -> bool:
@@ -180,7 +208,7 @@ class Rollout:
         async with self._one_at_a_time:
             try:
                 begun = await self._begin(name)
-            except (ModelFolderError, BudgetTooSmall, NoRoom, LoadFailed) as error:
+            except (*_FAULTS, LoadFailed) as error:
                 newest = self._models[name].newest.identity.digest
                 self._numbers[name].failed(str(error))
                 self._log.error(
@@ -189,6 +217,9 @@ class Rollout:
                 )
                 self._tell(name, failed=True)
                 raise LoadFailed(str(error)) from error
+            except BaseException:
+                self._numbers[name].failed("loading it was given up")
+                raise
             if begun:
                 self._tell(name, failed=False)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.engine.fake_model import FakeModel
 from service.engine.observer import EngineObserver, Unobserved
+from service.engine.ports import ModelError, States, StepResult
 from service.engine.requests import Advance, ModelIdentity, SuggestSpec
 from service.engines import Engines
 from service.errors import InvalidArgument, PermissionDenied
@@ -43,6 +47,7 @@ class Folder:
     name: str = "fake"
     vocabulary_size: int = 256
     changes_while_read: bool = False
+    kind: type[Model] = Model
     made: list[Model] = field(default_factory=list)
 
     def signature(self) -> Hashable:
@@ -56,7 +61,7 @@ class Folder:
         if self.fault is not None:
             raise ModelFolderError(self.fault)
         self.version += self.changes_while_read
-        made = Model(ModelIdentity(self.name, self.manifest().digest(), f"numerics {self.version}"))
+        made = self.kind(ModelIdentity(self.name, self.manifest().digest(), f"numerics {self.version}"))
         self.made.append(made)
         return made
 
@@ -233,11 +238,47 @@ async def test_a_look_tries_what_has_been_the_same_twice_and_only_once(bench: Be
 
 
 async def test_it_looks_and_settles_by_itself_and_when_it_is_wanted(bench: Bench) -> None:
-    running = asyncio.create_task(bench.rollout.run())
-    try:
-        bench.folder.version = 1
-        bench.rollout.renew_soon()
-        await asyncio.wait_for(bench.told.gone.wait(), 20)
-        assert bench.states() == [("1", "UNAVAILABLE"), ("2", "READY")]
-    finally:
-        running.cancel()
+    bench.rollout.start()
+    bench.folder.version = 1
+    bench.rollout.renew_soon()
+    await asyncio.wait_for(bench.told.gone.wait(), 20)
+    assert bench.states() == [("1", "UNAVAILABLE"), ("2", "READY")]
+    await bench.rollout.stop()
+
+
+async def test_who_asked_may_go_away_while_it_is_loaded(bench: Bench) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+    load = bench.folder.load
+
+    def slowly() -> Model:
+        loading.set()
+        assert go_on.wait(20)
+        return load()
+
+    bench.folder.load = slowly  # type: ignore[method-assign]  # this folder alone is slow
+    asked = asyncio.create_task(bench.load(1))
+    assert await asyncio.to_thread(loading.wait, 20)
+    assert bench.states() == [("1", "READY"), ("2", "LOADING")]
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    go_on.set()
+    await bench.load(1)  # waits for the one before it, and finds it done
+    assert bench.states() == [("1", "READY"), ("2", "READY")]
+    assert len(bench.folder.made) == 1
+
+
+async def test_a_model_that_fails_on_its_first_text_is_given_back(bench: Bench) -> None:
+    class Broken(Model):
+        def step(self, tokens: NDArray[np.int64], states: States, *, all_probabilities: bool = False) -> StepResult:
+            if len(self.calls) == 1:
+                raise ModelError("no room for another step")
+            return super().step(tokens, states, all_probabilities=all_probabilities)
+
+    bench.folder.kind = Broken
+    with pytest.raises(InvalidArgument, match="could not be run"):
+        await bench.load(1)
+    assert [model.released for model in bench.folder.made] == [1]
+    assert bench.states() == [("1", "READY"), ("2", "UNAVAILABLE")]
+    path = bench.engines.suggesters["fake"].open_path("tenant")
+    assert (await bench.engines.suggesters["fake"].advance(Advance(path, b"abc"))).steps

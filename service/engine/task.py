@@ -119,13 +119,14 @@ class AdvanceTask(Task):
     """One Advance under way.
 
     `began_at` is the depth from which its path moves; `awaited` counts the bytes of the way whose states were computed.
-    `held_back`: it has not begun, and waits for its turn (`replays`).
+    `held_back`: it has not begun, and waits for its turn (`replays`), for suggestions no longer than `patient_until_s`.
     """
 
     request: Advance
     began_at: int = 0
     awaited: int = 0
     held_back: bool = False
+    patient_until_s: float = 0.0
 
     @property
     def may_be_given_up(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NewType, assert_never
+from typing import Final, NewType, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ from service.errors import CarouselError, Overloaded, Unavailable
 Ticket = NewType("Ticket", int)
 
 _SUGGESTED_PATHS = 64
+PATIENCE_S: Final = 10.0
+"""After which whoever waits for the turn to begin is told that there are no suggestions; its path goes on waiting."""
 
 
 class Tasks:
@@ -177,6 +179,9 @@ class Tasks:
             task.held_back = True
             self._aside += 1
             self._gate.step_aside(request)
+            if task.may_be_given_up:
+                task.patient_until_s = self._clock() + PATIENCE_S
+                self._timed[ticket] = task
         else:
             self._ready.append(task)
         return ticket
@@ -196,6 +201,8 @@ class Tasks:
             deadline = task.request.deadline_s
             if deadline is not None and now > deadline and task.may_be_given_up:
                 self._give_up(task, FinishReason.DEADLINE)
+            elif isinstance(task, AdvanceTask) and task.held_back and now > task.patient_until_s:
+                self._give_up(task, FinishReason.SHED)
 
     def go_on(self) -> None:
         """Let every task whose wishes were granted make its next ones, and whose turn it is begin."""

@@ -14,7 +14,7 @@ from service.engine.fake_model import FakeModel
 from service.engine.gate import Gate
 from service.engine.requests import Advance, AdvanceResult, FinishReason, PathId, SuggestSpec
 from service.engine.scheduler import BatchLimits
-from service.engine.tasks import Ticket
+from service.engine.tasks import PATIENCE_S, Ticket
 from service.errors import CarouselError, Overloaded
 
 SPEC = SuggestSpec(count=2, max_bytes=4)
@@ -182,6 +182,31 @@ def test_whoever_waits_no_longer_than_it_may_is_told_so_and_its_path_goes_on() -
     assert isinstance(told, AdvanceResult) and told.finish is FinishReason.DEADLINE
     bench.run()
     assert bench.depth(second) == LONG
+
+
+def test_whoever_has_waited_for_long_is_told_that_there_are_no_suggestions_and_its_path_keeps_its_place() -> None:
+    bench = Bench(most=1)
+    paths = [bench.open() for _ in range(3)]
+    numbers = [bench.move(path, long_text(index)) for index, path in enumerate(paths)]
+    bench.tick()
+    bench.now_s = PATIENCE_S + 0.1
+    bench.tick()
+    assert set(bench.answers) == set(numbers[1:])
+    outcomes = [bench.answers[number] for number in numbers[1:]]
+    assert [outcome.finish for outcome in outcomes if isinstance(outcome, AdvanceResult)] == [FinishReason.SHED] * 2
+    depths = []
+    while not bench.engine.idle:
+        bench.tick()
+        depths.append(tuple(map(bench.depth, paths)))
+    assert depths == sorted(depths)
+    assert depths[-1] == (LONG, LONG, LONG)
+    assert _plain(bench.answers[suggested_again(bench, paths[2])]) == alone(long_text(2))
+
+
+def suggested_again(bench: Bench, path: PathId) -> int:
+    number = bench.move(path, bench.texts[path])
+    bench.run()
+    return number
 
 
 def test_who_waits_for_a_turn_does_not_keep_others_out() -> None:

@@ -22,6 +22,7 @@ from service.tensors.sequences import Sequences
 from service.tensors.words_model import WordReader
 
 if TYPE_CHECKING:
+    from service.telemetry.metrics import Metrics
     from service.transport.kserve.tensor_inference import TensorInference
 
 
@@ -66,6 +67,14 @@ class TensorServing:
         from service.transport.kserve.tensor_inference import TensorInference
 
         return TensorInference(self._models, self._sequences, self._runner)
+
+    def show(self, metrics: Metrics) -> None:
+        """Let the metrics tell of it."""
+        from service.telemetry.tensor_metrics import show_tensors
+
+        sequences = self._sequences
+        identities = [model.identity for model in self._models]
+        show_tensors(metrics, identities, lambda: len(sequences), lambda: sequences.state_bytes)
 
     def close(self) -> None:
         """Wait for what runs on the thread."""

@@ -280,6 +280,16 @@ async def test_a_sequence_goes_on_after_a_restart_and_can_be_deleted_as_a_sessio
         assert "must specify the START flag" in answer.text
 
 
+async def test_the_metrics_tell_of_the_models_and_of_the_states_in_memory(served: Running) -> None:
+    await _infer(served.http, inputs=_json_values(1.0), parameters={"sequence_id": "shown", "sequence_start": True})
+    async with httpx.AsyncClient() as client:
+        told = (await client.get(served.metrics)).text
+    assert 'name="season"' in told
+    found = {line.split()[0]: float(line.split()[1]) for line in told.splitlines() if "carousel_tensor_" in line[:16]}
+    assert found["carousel_tensor_sequences"] >= 1
+    assert found["carousel_tensor_state_bytes"] >= 24 * 2 * 4
+
+
 async def test_it_is_served_beside_a_model_of_text_that_stays_the_default() -> None:
     async with running(tensors=_models()) as server, httpx.AsyncClient(base_url=server.http) as client:
         created = await client.post("/v1/sessions", json={"text": "a"})

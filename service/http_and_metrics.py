@@ -51,6 +51,7 @@ def prepare(
     metrics.read_sessions_on_scrape(lambda: sessions.held)
     for name, suggester in suggesters.items():
         metrics.read_waiting_on_scrape(name, suggester)
+    metrics.read_keys_on_scrape(lambda: tenants.keys_are_current)
     requests = RequestMetrics(metrics)
     app = create_app(
         sessions,

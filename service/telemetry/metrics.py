@@ -101,6 +101,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.api_keys_current = Gauge(
+            "carousel_api_keys_current",
+            "0 while the file of API keys cannot be used and the keys of before hold; else 1.",
+            registry=self.registry,
+        )
+        self.api_keys_current.set(1)
+
     def _counter(self, name: str, documentation: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)
 
@@ -118,6 +125,10 @@ class Metrics:
         A value that is set when something happens would stand still, and be wrong, when nothing does.
         """
         self.sessions.set_function(held)
+
+    def read_keys_on_scrape(self, are_current: Callable[[], bool]) -> None:
+        """The same for the file of API keys."""
+        self.api_keys_current.set_function(are_current)
 
     def read_waiting_on_scrape(self, model: str, engine: Waited) -> None:
         """The same for the queue of a model's engine."""
@@ -158,7 +169,10 @@ class EngineMetrics:
 
     def state_bytes(self, held: int) -> None:
         """Show the state budget's use."""
-        self._held[self] = held
+        if held:
+            self._held[self] = held
+        else:
+            self._held.pop(self, None)  # also when the version is gone
         self._states.set(sum(self._held.values()))
 
     def failed(self, error: Exception) -> None:

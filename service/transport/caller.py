@@ -61,6 +61,11 @@ class TenantResolver:
         """Whether nobody is answered without one."""
         return self._keys is not None
 
+    @property
+    def keys_are_current(self) -> bool:
+        """Whether the keys are those that their file holds now, as far as anybody has looked; so it is without keys."""
+        return self._keys is None or self._keys.current
+
     def resolve(self, header: Headers) -> Tenant:
         """The caller's tenant.
 

@@ -97,6 +97,7 @@ class ApiKeys:
         self._log = logging.getLogger("carousel.keys")
         self._seen = self._signature()
         self._holders = self._read()
+        self.current = True  # whether they are those of the file as it was found last
 
     def holder(self, authorization: str | None) -> Tenant | None:
         """The tenant of the key in an Authorization header; None for a gateway's. Raises Unauthenticated."""
@@ -125,8 +126,10 @@ class ApiKeys:
         try:
             self._holders = self._read()
         except BadKeys as error:
+            self.current = False
             self._log.error("the API keys stay as they were: their file cannot be used", extra={"cause": str(error)})
         else:
+            self.current = True
             tenants = len(set(self._holders.values()))
             self._log.info("the API keys were read again", extra={"keys": len(self._holders), "tenants": tenants})
 

@@ -142,6 +142,7 @@ async def test_the_port_of_the_metrics_needs_no_key_and_counts_who_had_none(serv
         told = (await http.get(server.metrics)).text
     assert 'code="UNAUTHENTICATED"' in told
     assert OWNER not in told
+    assert "\ncarousel_api_keys_current 1.0\n" in told
 
 
 async def test_every_other_path_asks_for_one_and_the_document_says_so(http: httpx.AsyncClient) -> None:

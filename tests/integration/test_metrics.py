@@ -21,6 +21,7 @@ NAMES = {
     "carousel_moved_bytes_total",
     "carousel_state_bytes",
     "carousel_store_duration_seconds_bucket",
+    "carousel_api_keys_current",
 }
 
 

@@ -107,6 +107,7 @@ def test_a_changed_file_is_read_and_an_unusable_one_leaves_the_keys_and_says_so(
     keys.reread()
     assert holder(keys, TWO) == "a"
     assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"], "once, not every second"
+    assert not keys.current
     assert "line 2: not two words" in vars(caplog.records[-1])["cause"]
 
     path.unlink()
@@ -117,6 +118,7 @@ def test_a_changed_file_is_read_and_an_unusable_one_leaves_the_keys_and_says_so(
     file_of(tmp_path, f"b {ONE}")
     keys.reread()
     assert holder(keys, ONE) == "b"
+    assert keys.current
 
 
 def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:

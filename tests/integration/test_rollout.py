@@ -329,6 +329,8 @@ async def test_a_rollback_is_at_once_while_the_old_version_is_there_and_loads_it
         assert (await rollout.http.post("/v2/repository/models/tiny/unload")).status_code == 200
         await rollout.until_alone()
         assert await rollout.index() == [("1", "READY", ""), ("2", "UNAVAILABLE", "unloaded")]
+        ready = (await rollout.http.post("/v2/repository/index", json={"ready": True})).json()
+        assert [one["version"] for one in ready] == ["1"]
         back = await caller.edit(goes.id, goes.revision, [{"insert": "s"}], suggest=SUGGEST)
         assert suggested(back) == await fresh(versions[0], "import os")
         put(versions[1], folder)

@@ -31,10 +31,9 @@ from service.model.checked import Between, Checked
 JAVA, PYTHON = "java", "python"
 _NETWORKS = {JAVA: "code", PYTHON: "code-python"}
 _ENDINGS = {".java": JAVA, ".py": PYTHON}
-_PYTHON_CODE = "package:networkx"
 _WAY_OUT = (
-    "code: to train again, say on what: `apt-get source libcommons-lang3-java`, then "
-    "`carousel lab code --full --corpus libcommons-lang3-java-3.12.0`, or any other folder of code"
+    "code: to train again, say on what: `apt-get source libcommons-lang3-java`, then `carousel lab code "
+    "--full --corpus libcommons-lang3-java-3.12.0`; or `--corpus package:networkx`, or any other folder of code"
 )
 _LAYERS = 3
 _SAMPLES_SEED = 1_000
@@ -197,29 +196,24 @@ class Written:
 def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
     """The network of each language: trained on the corpus that was given, if it is of that language, or shipped.
 
-    With `full` Python's is trained on NetworkX if no other Python was given. Raises TrainingError or
-    CorpusError before any training.
+    Raises TrainingError or CorpusError before any training.
     """
     if bench.full and bench.corpus is None:
         raise TrainingError(_WAY_OUT)
+    shipped = replace(bench, full=False, corpus=None)
+    if bench.corpus is None:
+        return {language: shipped.kept(name) for language, name in _NETWORKS.items()}
+    corpus = read_corpus(bench.corpus)
+    language = _ENDINGS.get(ending := main_ending(corpus))
+    if language is not None:  # of code its own files alone: no notes, no build files
+        corpus = read_corpus(bench.corpus, (f"*{ending}",))
+    trained = language or JAVA
+    others = {language: shipped.kept(name) for language, name in _NETWORKS.items() if language != trained}
     shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes)
-    corpora = {}
-    if bench.corpus is not None:
-        given = read_corpus(bench.corpus)
-        language = _ENDINGS.get(ending := main_ending(given))
-        # Of code its own files alone: no notes, no build files.
-        corpora[language or JAVA] = given if language is None else read_corpus(bench.corpus, (f"*{ending}",))
-    if bench.full and PYTHON not in corpora:
-        corpora[PYTHON] = read_corpus(_PYTHON_CODE)
-    made = {}
-    for language, name in _NETWORKS.items():
-        if language not in corpora:
-            made[language] = replace(bench, full=False, corpus=None).kept(name)
-            continue
-        corpus = corpora[language]
-        training = partial(train_on, corpus, shape, bench, name)
-        made[language] = replace(bench, full=True).network(name, config_for(corpus, shape), training)
-    return made
+    name = _NETWORKS[trained]
+    training = partial(train_on, corpus, shape, bench, name)
+    network = replace(bench, full=True).network(name, config_for(corpus, shape), training)
+    return {language: others.get(language, network) for language in _NETWORKS}
 
 
 def measure_java(written: Written, real: Written) -> list[Verdict]:

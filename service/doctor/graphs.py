@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from service.doctor.findings import Finding, Verdict
+from service.doctor.series import examine_series
 from service.engine.ports import ModelError
-from service.model.manifest import Manifest, ModelFolderError, Precision, read_graph, read_manifest
+from service.model.manifest import Manifest, ModelFolderError, Precision, read_graph
+from service.model.series_manifest import SeriesManifest, read_any_manifest
 from service.runtime.extremes import feed_extremes
 from service.runtime.onnx_file import NotOnnx, OnnxSummary, summarize
 from service.runtime.onnx_model import WAY_OUT_OF_BATCH_DEPENDENCE, OnnxStepModel, load_model
@@ -31,16 +34,20 @@ def examine_folder(folder: Path, *, rounds: int) -> Iterator[Finding]:
 
     Raises ModelFolderError if there is no readable manifest; whatever else is wrong is a finding.
     """
-    manifest = read_manifest(folder)
+    manifest = read_any_manifest(folder)
     yield Finding("model", "model", manifest.name, f"{manifest.name} in {folder}")
     yield Finding("digest", "digest", manifest.digest(), manifest.digest())
+    if isinstance(manifest, SeriesManifest):
+        yield from examine_series(folder, manifest, rounds=rounds, threads=THREADS)
+        return
     sound: dict[Precision, OnnxStepModel] = {}
     for precision in sorted(manifest.graphs, reverse=True):
         findings, model = _examine_file(folder, manifest, precision)
         yield from findings
         if model is not None:
             sound[precision] = model
-            yield from _examine_graph(folder, precision, model, rounds)
+            load = partial(load_model, allow_batch_dependent=True, vocabulary=manifest.vocabulary)
+            yield from _examine_graph(partial(load, folder, precision), precision, model, rounds)
     if len(sound) > 1:
         yield _agreement(sound["int8"], sound["fp32"])
 
@@ -50,7 +57,7 @@ def _examine_file(folder: Path, manifest: Manifest, precision: Precision) -> tup
     graph = manifest.graphs[precision]
     try:
         summary = summarize(read_graph(folder, graph))
-        model = load_model(folder, precision, allow_batch_dependent=True)
+        model = load_model(folder, precision, allow_batch_dependent=True, vocabulary=manifest.vocabulary)
     except (ModelFolderError, NotOnnx) as error:
         return [_broken(f"{precision}_file", f"{precision}: file", str(error), _EXPORT_AGAIN)], None
     pairs = {state.input: state.output for state in graph.states}
@@ -79,10 +86,12 @@ def _operators(precision: Precision, summary: OnnxSummary) -> Finding:
     return Finding(key, title, value, ", ".join(f"{count} {name}" for name, count in summary.operators.most_common(5)))
 
 
-def _examine_graph(folder: Path, precision: Precision, model: OnnxStepModel, rounds: int) -> Iterator[Finding]:
+def _examine_graph(
+    load: Callable[[int], OnnxStepModel], precision: Precision, model: OnnxStepModel, rounds: int
+) -> Iterator[Finding]:
     states = []
     for threads in THREADS:
-        loaded = model if threads == 1 else load_model(folder, precision, threads, allow_batch_dependent=True)
+        loaded = model if threads == 1 else load(threads)
         suffix, where = f"{threads}_thread{'s'[: threads - 1]}", f"{threads} thread{'s'[: threads - 1]}"
         numerics = loaded.identity.numerics_id
         yield Finding(f"{precision}_numerics_id_{suffix}", f"{precision}: numerics id, {where}", numerics, numerics)

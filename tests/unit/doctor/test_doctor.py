@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.unit.runtime.test_onnx_model import random_weights, write_leaky_model
 
 app = typer.Typer()
 app.command()(doctor)
+
+_LAB = Path(__file__).resolve().parents[3] / "models" / "lab"
 
 
 def examined(folder: Path, rounds: int = 2) -> tuple[int, dict[str, Any]]:
@@ -117,3 +120,21 @@ def test_a_cpu_without_int32_sums_of_int8_is_noted(tmp_path: Path, flags: str, v
 
 def test_a_machine_that_tells_nothing_of_its_cpu_is_examined_all_the_same(tmp_path: Path) -> None:
     assert next(examine_machine(tmp_path / "none")).key == "versions"
+
+
+@pytest.mark.parametrize("name", ["season", "gates"])
+def test_models_of_numbers_and_of_words_are_examined_too(name: str) -> None:
+    code, found = examined(_LAB / name)
+    assert (code, found["healthy"]) == (0, True)
+    assert found["model"] == name
+    assert found["fp32_tensor_pairs"] == {"h0": "h0_out", "c0": "c0_out"}
+    assert found["fp32_same_bits_1_thread"] is found["fp32_same_bits_2_threads"] is True
+
+
+def test_a_changed_file_of_a_model_of_numbers_is_broken(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(_LAB / "season", tmp_path / "season"))
+    (folder / "model.onnx").write_bytes(b"x" * (folder / "model.onnx").stat().st_size)
+    code, found = examined(folder, rounds=1)
+    assert code == 1
+    assert "the file was changed" in found["problems"][0]["found"]
+    assert "carousel lab" in found["problems"][0]["way_out"]

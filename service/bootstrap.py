@@ -108,6 +108,11 @@ class Server:
         self._request_observer = LateRequestObserver()
         self._store_observer = LateStoreObserver()
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether callers need one."""
+        return self._transport.api_keys_file is not None
+
     async def start(self) -> Addresses:
         """Listen, warm the models up, be ready. Raises StartFailed; everything is closed again then."""
         try:
@@ -357,13 +362,16 @@ async def _run(
     gc.enable()
     log = logging.getLogger("carousel")
     if banner:
-        print(greeting(addresses, identities, where_text_is_kept(storing), example), file=sys.stderr, flush=True)
+        kept = where_text_is_kept(storing)
+        lines = greeting(addresses, identities, kept, example, asks_for_keys=server.asks_for_keys)
+        print(lines, file=sys.stderr, flush=True)
     default = identities[0]
     about = {
         "model": default.name,
         "digest": default.digest,
         "models": [identity.name for identity in identities],
         "store": storing.described,
+        "asks_for_keys": server.asks_for_keys,
     }
     log.info("serving", extra={**asdict(addresses), **about})
     if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone, and ends the process

@@ -33,6 +33,8 @@ def greeting(
     identities: Sequence[ModelIdentity],
     where_text_is_kept: str,
     tensors: Mapping[str, object] | None = None,
+    *,
+    asks_for_keys: bool = False,
 ) -> str:
     """The lines that start-up prints; `identities` are those of the models, the default first.
 
@@ -46,6 +48,8 @@ def greeting(
     served = ",\n  and ".join(
         f"{one.name} (digest {one.digest[:16]}, numerics {one.numerics_id})" for one in identities
     )
+    key = ' -H "authorization: Bearer $CAROUSEL_API_KEY"' if asks_for_keys else ""
+    callers = "\nCallers need a key of the file: put one into CAROUSEL_API_KEY." if asks_for_keys else ""
     return f"""\
 Carousel serves {served}
 
@@ -54,9 +58,9 @@ Carousel serves {served}
   docs     {http}/docs
   metrics  http://{reachable(host, addresses.metrics_port)}/metrics
 
-{where_text_is_kept}
+{where_text_is_kept}{callers}
 
 Try it:
 
-  curl -s {http}{path} -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
+  curl -s {http}{path}{key} -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
 """

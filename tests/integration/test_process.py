@@ -94,6 +94,22 @@ def test_start_up_prints_where_to_call_what_is_kept_and_a_line_that_answers_with
         assert server.end() == 0
 
 
+def test_with_keys_the_line_to_copy_takes_the_callers_from_the_variable_of_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a key-of-tenant-a-0123\n", encoding="utf-8")
+    with process(f"api_keys_file={tmp_path / 'keys'}") as server:
+        printed = "\n".join(server.lines)
+        assert "Callers need a key" in printed and "key-of-tenant-a-0123" not in printed
+        (line,) = (line for line in server.lines if line.strip().startswith("curl"))
+        words = shlex.split(line.replace("$CAROUSEL_API_KEY", "key-of-tenant-a-0123"))
+        named = [words[at + 1] for at, word in enumerate(words) if word == "-H"]
+        headers = dict(header.split(": ") for header in named)
+        body = words[words.index("-d") + 1]
+        assert httpx.post(words[2], content=body, headers=headers).status_code == 201
+        del headers["authorization"]
+        assert httpx.post(words[2], content=body, headers=headers).status_code == 401
+        assert server.end() == 0
+
+
 def test_carousel_serve_serves_the_model_folder_that_it_is_given(model_folder: Path) -> None:
     flags = ("--model", str(model_folder), "--log-format", "json", *FREE_PORTS)
     with started("-m", "service.cli", "serve", *flags) as server:

@@ -32,6 +32,7 @@ pays for no more than these. Who types in more sessions than may be awake, with 
 """
 _REST_COSTS = 4  # of a session without edits
 _MOST_PAID = 2048  # what a quiet time saves up
+_WRITES_WAITED_FOR = 16  # by somebody who reads what others type
 
 
 _LOOKED_AT = (
@@ -97,13 +98,23 @@ class HeldSessions:
         return held
 
     async def newest(self, key: SessionKey) -> Session | None:
-        """As `find`, but read again where another process may have written since this one has read it."""
-        held = self._held.get(key)
-        if isinstance(held, Session) and self._store.shared and not held.writing:
-            stored = await self._store.load(key)
-            outdated = stored is None or stored.fence != held.fence
-            if outdated and not held.writing:
-                self.let_go(held)
+        """As `find`, but read again where another process may have written since this one has read it.
+
+        What is being written may turn out to be fenced, which is nothing to tell somebody who only reads: it is waited
+        for, as long as not somebody else writes then, again and again.
+        """
+        for _ in range(_WRITES_WAITED_FOR):
+            held = self._held.get(key)
+            if not isinstance(held, Session) or not self._store.shared:
+                break
+            if not held.writing:
+                stored = await self._store.load(key)
+                outdated = stored is None or stored.fence != held.fence
+                if not held.writing:
+                    if outdated:
+                        self.let_go(held)
+                    break
+            await self._store.settled(key)
         return await self.find(key)
 
     async def begin(self, key: SessionKey, checkpoint: Checkpoint) -> Session:

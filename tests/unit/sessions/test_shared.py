@@ -131,3 +131,20 @@ def test_edits_that_two_processes_are_sent_at_once_are_made_once_or_not_at_all(d
     text = getattr(read.result, "text", "")
     for index, one in running:
         assert text.count(f"<{index}>") == (1 if one.error is None else 0), one.error
+
+
+def test_who_reads_while_an_edit_is_on_its_way_that_is_fenced_then_is_shown_what_there_is() -> None:
+    store = SharedWaiting()
+    rooms = [Room(store=store) for _ in range(2)]
+    _finish(Running(rooms[0].sessions.create(TENANT, CreateSession("", SESSION))))
+    _finish(Running(rooms[1].sessions.get(TENANT, GetSession(SESSION))))
+    _finish(Running(rooms[0].sessions.commit(TENANT, EditSession(SESSION, 1, (Insert("a"),), edit_id="e1"))))
+    refused = Running(rooms[1].sessions.commit(TENANT, EditSession(SESSION, 1, (Insert("b"),), edit_id="e2")))
+    refused.step()
+    read = Running(rooms[1].sessions.get(TENANT, GetSession(SESSION, include_text=True)))
+    read.step()
+    while not refused.done:
+        refused.step()
+    assert isinstance(refused.error, Fenced)
+    _finish(read)
+    assert (getattr(read.result, "revision", 0), getattr(read.result, "text", "")) == (2, "a")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from service import bootstrap
@@ -41,9 +41,9 @@ def _die_at(number: int, store: str) -> None:
     """The moment is one that no caller can reach: the store has its answers, and has told nobody."""
     left = [number]
 
-    def dying(answer: Callable[..., None]) -> Callable[..., None]:
+    def dying(answer: Callable[..., None], counts: Callable[..., bool]) -> Callable[..., None]:
         def die_or_answer(*of: Any) -> None:
-            left[0] -= 1
+            left[0] -= counts(*of)
             if left[0] <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             answer(*of)
@@ -51,9 +51,13 @@ def _die_at(number: int, store: str) -> None:
         return die_or_answer
 
     if store.startswith("sqlite:"):
-        SqliteStore._answered = dying(SqliteStore._answered)  # type: ignore[method-assign]  # of this process alone
+        SqliteStore._answered = dying(SqliteStore._answered, lambda *_: True)  # type: ignore[method-assign]  # of this process alone
     else:
-        valkey_queue._settle = dying(valkey_queue._settle)
+        valkey_queue._settle = dying(valkey_queue._settle, _has_made_an_edit)
+
+
+def _has_made_an_edit(calls: Sequence[Any], answers: Sequence[Any]) -> bool:
+    return calls[0].edit is not None and not isinstance(answers[0], Exception) and answers[0] != valkey_queue.FENCED
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ async def _answered(stream: Any, history: History, operation: Operation) -> str:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("freezes", "sessions"), [(2, 3), pytest.param(25, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("freezes", "sessions"), [pytest.param(25, 16, marks=pytest.mark.faults)])
 async def test_whoever_is_frozen_in_the_middle_of_typing_others_go_on_and_it_serves_again_when_it_wakes(
     valkey: ValkeyServer, checked: Counting, freezes: int, sessions: int
 ) -> None:
@@ -112,9 +112,9 @@ async def test_whoever_is_frozen_in_the_middle_of_typing_others_go_on_and_it_ser
     ):
         for _ in range(freezes):
             await people.type_some(chosen.randint(1, 5))
-            frozen = chosen.choice(replicas.running)
+            frozen = chosen.choice(people.typists).asked
             frozen.freeze()
-            await people.progress.more(chosen.randint(1, sessions), "unknown")  # given up who asked it
+            await people.progress.more(1, "unknown")  # somebody who asked it has given it up
             await people.type_some(chosen.randint(1, 3))
             frozen.wake()
     assert checked("SIGSTOP and SIGCONT of any of three replicas", freezes, people.histories).unknown > 0

@@ -142,7 +142,8 @@ async def test_the_system_looks_after_connections_over_http_on_which_nothing_is_
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(6, 16, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize(("times", "sessions"), [(6, 16)])
 async def test_a_store_that_falls_silent_is_given_up_and_asked_anew(
     tmp_path: Path, checked: Counting, times: int, sessions: int
 ) -> None:

@@ -54,7 +54,7 @@ async def behind_a_wire(server: Replica) -> AsyncIterator[tuple[Wire, Replica]]:
         yield wire, replace(server, stub=AutocompleteStub(opened))
 
 
-@pytest.mark.parametrize(("times", "sessions"), [(5, 3), pytest.param(60, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("times", "sessions"), [(3, 3), pytest.param(60, 16, marks=pytest.mark.faults)])
 async def test_an_edit_whose_answer_was_lost_is_made_once(
     valkey: ValkeyServer, checked: Counting, times: int, sessions: int
 ) -> None:
@@ -125,7 +125,7 @@ def _body(history: History, operation: Operation) -> dict[str, object]:
     return {"revision": operation.base, "edit_id": history.edit_id(operation), "edits": edits}
 
 
-@pytest.mark.parametrize(("rounds", "sessions"), [(5, 4), pytest.param(30, 16, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(("rounds", "sessions"), [(3, 3), pytest.param(30, 16, marks=pytest.mark.faults)])
 async def test_copies_of_edits_that_arrive_in_any_order_at_any_replica_are_made_once_and_in_order(
     valkey: ValkeyServer, checked: Counting, rounds: int, sessions: int
 ) -> None:

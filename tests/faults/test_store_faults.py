@@ -24,7 +24,9 @@ from tests.faults.typist import Progress, Typist
 from tests.faults.wire import Carries, Wire
 
 pytestmark = pytest.mark.timeout(600)
-SHORT_AND_LONG = pytest.mark.parametrize(("times", "sessions"), [(1, 3), pytest.param(8, 16, marks=pytest.mark.faults)])
+_MANY = pytest.param(8, 16, marks=pytest.mark.faults)
+SHORT_AND_LONG = pytest.mark.parametrize(("times", "sessions"), [(1, 3), _MANY])
+LONG = pytest.mark.parametrize(("times", "sessions"), [_MANY])
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ async def test_the_store_is_killed_and_restarted(
     checked("the store killed and restarted", times, people.histories)
 
 
-@SHORT_AND_LONG
+@LONG
 async def test_the_store_is_too_slow(valkey: ValkeyServer, checked: Counting, times: int, sessions: int) -> None:
     """Asleep for longer than it is waited for: what it was sent is made when it wakes, and nobody was told."""
     async with Replicas(2, f"store={valkey.url()}") as replicas, crowd(replicas.running, sessions) as people:
@@ -65,7 +67,7 @@ async def test_the_store_is_too_slow(valkey: ValkeyServer, checked: Counting, ti
     checked("the store frozen for seconds", times, people.histories)
 
 
-@SHORT_AND_LONG
+@LONG
 async def test_the_store_is_full(valkey: ValkeyServer, checked: Counting, times: int, sessions: int) -> None:
     async with Replicas(2, f"store={valkey.url()}") as replicas, crowd(replicas.running, sessions) as people:
         for _ in range(times):
@@ -77,7 +79,7 @@ async def test_the_store_is_full(valkey: ValkeyServer, checked: Counting, times:
     checked("the store full", times, people.histories)
 
 
-@SHORT_AND_LONG
+@LONG
 async def test_the_store_refuses_to_be_written(
     valkey: ValkeyServer, checked: Counting, times: int, sessions: int
 ) -> None:

@@ -100,7 +100,8 @@ async def _is_gone(server: Replica, history: History) -> bool:
     return False
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("times", [10])
 async def test_a_torn_log_takes_the_newest_edits_and_leaves_every_session_as_it_was_once(
     tmp_path: Path, checked: Counting, times: int
 ) -> None:

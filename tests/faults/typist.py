@@ -78,6 +78,11 @@ class Typist:
         self._operation: Operation | None = None  # whose fate is not known, and which is asked for again
         self._asked = self._chosen.randrange(64)  # whom it asks; another one if that one does not answer
 
+    @property
+    def asked(self) -> Replica:
+        """Whom it asks until that one does not answer, or refuses."""
+        return self._replica(0)
+
     async def type_until(self, over: Callable[[], bool]) -> None:
         """Type edit after edit; the last one may be left without an answer."""
         for _ in range(_MOST_STEPS):

@@ -27,6 +27,7 @@ from benchmarks.report import RESULTS, BenchmarkError, Figure, Report, conclude
 
 _NAME = "capacity"
 _DEFAULT = Assumptions()
+_PLAN = Plan()
 
 
 def capacity(
@@ -35,7 +36,11 @@ def capacity(
     typing: Annotated[float, typer.Option(min=0.001, max=1, help="The share of them who type.")] = _DEFAULT.typing,
     text_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a session's text.")] = _DEFAULT.text_bytes,
     kept: Annotated[int, typer.Option(min=1, help="Sessions that are kept for each.")] = _DEFAULT.kept,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of typing for each figure.")] = 6.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of typing for each figure.")] = _PLAN.seconds,
+    sessions: Annotated[int, typer.Option(min=100, help="Sessions held to know what one takes.")] = _PLAN.sessions,
+    answered: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of keys that must get their suggestions.")
+    ] = _PLAN.answered,
     recorded: Annotated[
         bool, typer.Option("--recorded", help="Measure nothing: use the folder's last result.")
     ] = False,
@@ -52,7 +57,8 @@ def capacity(
             costs, where = costs_of(out)
         else:
             where = circumstances(arguments_of_this_process())
-            plan = Plan(seconds=seconds, pause_s=1 / pace, utilization=given.utilization)
+            warm_up_s = min(seconds, _PLAN.warm_up_s)
+            plan = Plan(seconds, warm_up_s, 1 / pace, given.utilization, sessions, answered)
             costs = measure(plan, model, lambda what: print(f"measuring: {what}", file=sys.stderr, flush=True))
         report = report_of(costs, given, where)
         if write:
@@ -98,6 +104,12 @@ def report_of(costs: Costs, given: Assumptions, where: Circumstances) -> Report:
         Figure("callers_out_gbit_per_s", "to callers", base.callers_out_bits_per_s / 1e9, "Gbit/s", 1),
         Figure("store_gbit_per_s", "between replicas and Valkeys", base.store_bits_per_s / 1e9, "Gbit/s", 1),
     ]
+    rows.append(
+        Figure("undisturbed", "share of its time that the server had a core", measured.undisturbed),
+    )
+    rows.append(
+        Figure("client_cpu_share", "CPU of the people's process, of one core", measured.client_cpu_share),
+    )
     for limit in limits(costs, given):
         key = f"people_until_{limit.unit}_{limit.full}".replace(" ", "_").replace("/", "_")
         rows.append(Figure(key, f"people until {limit.unit} is full by {limit.full}", limit.people, digits=0))

@@ -24,6 +24,7 @@ class KeystrokeCosts:
     people: int  # who typed
     most_per_s: float  # keystrokes for a second of CPU, when everybody typed as fast as answers came
     undisturbed: float  # the share of the time in which the server could run that it had a core; 1 if nobody else ran
+    client_cpu_share: float  # of the people's own process, of one core
 
 
 @dataclass(frozen=True, slots=True)

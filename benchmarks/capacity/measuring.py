@@ -31,25 +31,27 @@ _CONNECTIONS = 4  # a proxy brings many people over few
 _CROWD = 64
 _TEXT_BYTES = 4_000  # typed by each, from another part of the held-out code
 _SESSION_TEXT, _DISTINCT = 2_000, 64
-_FIRST, _SESSIONS, _STORED, _AT_ONCE = 1_000, 4_000, 500, 32
+_STORED, _AT_ONCE = 8, 32  # one in so many is stored with its state
 _SETTLED_S, _SETTLED_WITHIN_S = 0.5, 10.0
 _WIRE_KEYS_S, _WIRE_PAUSE_S = 4.0, 0.1
 _TIMEOUT_S = 60.0
 _APART_BYTES, _PHASE_BYTES = 100, 17
 _ALONE = 1.5  # how much more a keystroke costs, as a guess, when people type at their pace: batches are smaller
 _NEAR = 1.15  # how far from the plan's load is near enough
-_TRIALS, _ANSWERED = 5, 0.95  # the share of keys whose suggestions must come, not shed and not overtaken
 _WORKER = "benchmarks.capacity.people"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long is typed, how fast by each, and how busy the server shall be."""
+    """How long is typed, how fast by each, how busy the server shall be, and how well it must have served."""
 
-    seconds: float = 6.0
-    warm_up_s: float = 2.0
+    seconds: float = 5.0
+    warm_up_s: float = 1.5
     pause_s: float = 1 / 4.3
     utilization: float = 0.7
+    sessions: int = 4_000  # that are held, to know what one takes
+    answered: float = 0.95  # the share of keys whose suggestions must come, not shed and not overtaken
+    trials: int = 4  # to find how many people make the server as busy as it shall be
 
 
 Say = Callable[[str], None]
@@ -60,13 +62,13 @@ def measure(plan: Plan, model: Path | None, say: Say) -> Costs:
     keystroke = {}
     for name, variant in VARIANTS.items():
         say(name)
-        keystroke[name] = _keystrokes(plan, variant, model)
+        keystroke[name] = keystroke_costs(plan, variant, model)
     say("through Envoy")
     proxy_s = _proxy_seconds(plan, model, keystroke[BASE].people)
     say("the wire")
     wire, server_bytes = _wire(model)
     say("sessions")
-    return Costs(keystroke, _sessions(model), wire, proxy_s, server_bytes, _BUDGET)
+    return Costs(keystroke, _sessions(plan.sessions, model), wire, proxy_s, server_bytes, _BUDGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,11 @@ def _served(variant: Variant, model: Path | None) -> Iterator[_Served]:
         yield _Served(stack.enter_context(own_server(model, flags)), valkey, folder)
 
 
-def _keystrokes(plan: Plan, variant: Variant, model: Path | None) -> KeystrokeCosts:
-    """First as fast as answers come, to know what is the most; then as many people as the plan has, at their pace."""
+def keystroke_costs(plan: Plan, variant: Variant, model: Path | None) -> KeystrokeCosts:
+    """First as fast as answers come, to know what is the most; then as many people as the plan has, at their pace.
+
+    Raises BenchmarkError.
+    """
     with _served(variant, model) as served:
         target = served.measured.target
         with _people(target, _CROWD, variant.count) as crowd:
@@ -99,16 +104,16 @@ def _keystrokes(plan: Plan, variant: Variant, model: Path | None) -> KeystrokeCo
             each_s = (scheduled(served.measured.pid) - before).ran_s / typed["keystrokes"]
         most_per_s = 1 / each_s
         count = _count(plan, _ALONE * each_s)
-        for trial in range(1, _TRIALS + 1):
+        for trial in range(1, plan.trials + 1):
             with _people(target, count, variant.count, phase=trial) as people:
                 people.ask(do="type", seconds=plan.warm_up_s, pause_s=plan.pause_s)
                 earlier = _counted(served)
                 typed = people.ask(do="type", seconds=plan.seconds, pause_s=plan.pause_s)
                 later = _counted(served)
             costs = _costs_of(typed, earlier, later, people=count, most_per_s=most_per_s)
-            answered = len(typed["latencies_ms"]) >= _ANSWERED * typed["keystrokes"]
+            answered = len(typed["latencies_ms"]) >= plan.answered * typed["keystrokes"]
             wanted = _count(plan, costs.server_s)
-            if answered and count <= wanted * _NEAR:
+            if answered and (count <= wanted * _NEAR or trial == plan.trials):
                 return costs
             # What a keystroke costs depends on how many type; or somebody else wants this machine, too.
             count = min(wanted, count * 2 // 3) if not answered else wanted
@@ -140,6 +145,7 @@ def _costs_of(
         people=people,
         most_per_s=most_per_s,
         undisturbed=server.share,
+        client_cpu_share=typed["cpu_share"],
     )
 
 
@@ -208,20 +214,20 @@ def _wire(model: Path | None) -> tuple[WireCosts, float]:
     return WireCosts(each["sent"], each["received"], each["segments_out"], each["segments_in"]), server_bytes
 
 
-def _sessions(model: Path | None) -> SessionCosts:
+def _sessions(count: int, model: Path | None) -> SessionCosts:
     """What a server grows by that holds sessions without states, and what stores grow by, with states beside texts."""
     with _served(VARIANTS[BASE], model) as served:
-        asyncio.run(_typed_once(served.measured, texts(_FIRST, _SESSION_TEXT, _DISTINCT), None))
+        asyncio.run(_typed_once(served.measured, texts(count // 4, _SESSION_TEXT, _DISTINCT), None))
         before = served.measured.counter("process_resident_memory_bytes")
-        asyncio.run(_typed_once(served.measured, texts(_SESSIONS, _SESSION_TEXT, _DISTINCT), None))
-        resident = (served.measured.counter("process_resident_memory_bytes") - before) / _SESSIONS
+        asyncio.run(_typed_once(served.measured, texts(count, _SESSION_TEXT, _DISTINCT), None))
+        resident = (served.measured.counter("process_resident_memory_bytes") - before) / count
     stored = {}
     for store in ("valkey", "sqlite"):
         with _served(Variant("int8", 1, store), model) as served:
             empty = _stored(served)
-            every = texts(_STORED, _SESSION_TEXT, _DISTINCT)
+            every = texts(count // _STORED, _SESSION_TEXT, _DISTINCT)
             asyncio.run(_typed_once(served.measured, every, SuggestOptions(1, MAX_BYTES, Stop.NONE)))
-            stored[store] = (_stored(served) - empty) / _STORED
+            stored[store] = (_stored(served) - empty) / len(every)
     state = state_bytes(model or shipped_model(), "int8") + _COLUMNS_BYTES
     return SessionCosts(_SESSION_TEXT + 1, resident, state, stored["valkey"], stored["sqlite"])
 

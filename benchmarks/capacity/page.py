@@ -137,10 +137,21 @@ def _keystrokes(costs: Costs) -> str:
             f"{one.people:,}",
             f"{one.p50_ms:.1f}; {one.p99_ms:.0f} ms",
             f"{one.most_per_s:,.0f}/s",
+            f"{one.undisturbed:.0%}",
         )
         for name, one in costs.keystroke.items()
     ]
-    head = ("", "server's CPU", "of it the model", "steps", "Valkey's CPU", "people", "p50; p99", "at most")
+    head = (
+        "",
+        "server's CPU",
+        "of it the model",
+        "steps",
+        "Valkey's CPU",
+        "people",
+        "p50; p99",
+        "at most",
+        "undisturbed",
+    )
     return _table(head, rows)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.capacity.costs import BASE, VARIANTS
+from benchmarks.capacity.measuring import Plan, keystroke_costs
 from benchmarks.cli import app
 from tests.unit.runtime.test_onnx_model import write_model
 
@@ -78,6 +80,28 @@ def test_a_benchmark_prints_its_rows_and_keeps_them_with_a_picture(name: str, mo
     kept = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
     assert {key: kept[key] for key in keys} == {key: figures[key] for key in keys}
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_capacity_counts_a_keystroke_in_the_server_in_its_store_and_on_the_wire(model: Path) -> None:
+    plan = Plan(seconds=0.4, warm_up_s=0.2, answered=0.0, trials=1)
+    costs = keystroke_costs(plan, VARIANTS[BASE], model)
+    assert costs.store_operations == pytest.approx(1, abs=0.2)
+    assert costs.steps >= 1
+    assert costs.server_s > costs.model_s > 0
+    assert costs.store_s > 0 and costs.store_bytes_in > 100 and costs.appended_bytes > 100
+    assert costs.people >= 1 and 0 < costs.p50_ms <= costs.p99_ms
+    assert 0 < costs.undisturbed <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_capacity_prints_its_rows_and_keeps_its_costs_for_other_people(model: Path, tmp_path: Path) -> None:
+    short = ["--seconds", "0.3", "--sessions", "100", "--answered", "0", "--people", "1000"]
+    figures = run("capacity", [*short, "--model", str(model), "--out", str(tmp_path)])
+    assert figures["server_us"] > 0 and figures["replicas_fp32_three_suggestions"] >= 1
+    again = run("capacity", ["--recorded", "--people", "1000", "--out", str(tmp_path)])
+    assert again["replicas"] == figures["replicas"]
+    assert (tmp_path / "capacity.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_model_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from service.engine.fake_model import FakeModel
 from service.loading import begin_loading
 from service.sessions.stores import valkey_queue
 from service.sessions.stores.sqlite import SqliteStore
+from service.sessions.stores.valkey_scripts import FENCED
 from service.settings import load_settings
 from service.storing import Opening
 from service.telemetry.logs import configure_logs
@@ -57,7 +58,7 @@ def _die_at(number: int, store: str) -> None:
 
 
 def _has_made_an_edit(calls: Sequence[Any], answers: Sequence[Any]) -> bool:
-    return calls[0].edit is not None and not isinstance(answers[0], Exception) and answers[0] != valkey_queue.FENCED
+    return calls[0].edit is not None and not isinstance(answers[0], Exception) and answers[0] != FENCED
 
 
 if __name__ == "__main__":

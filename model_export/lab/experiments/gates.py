@@ -19,7 +19,7 @@ from torch import Tensor
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Looked, Picture
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.observing import observe
 from model_export.lab.sequences import Batch, batch_of
@@ -334,5 +334,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(FRANCE, ITALY, HER, BUT, PEOPLE_UNIT, CHANCE, SAID, LARGE, NEIGHBOURS),
     run=run,
+    serves=(Served("gates", "the curl line that it prints, with words of the grammar in TEXT", "TOP_WORDS come next"),),
     looked=Looked("gates", SENTENCE, lambda settings: (settings.units,)),
 )

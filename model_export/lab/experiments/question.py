@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
-from model_export.lab.experiment import Experiment, Finding, Looked, Picture
+from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.sequences import Batch, batch_of
 from model_export.lab.training import Recipe, fit, new_network
@@ -203,5 +203,8 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(ONE, TWO, GUESSING, FAR, NEAR),
     run=run,
+    serves=(
+        Served("question", "the curl line that it prints, with a story and a question in TEXT", "TOP_WORDS answer"),
+    ),
     looked=Looked("question", "The dog ate my spaghetti. Who ate my spaghetti?", lambda settings: (settings.units,)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +64,16 @@ def test_networks_with_no_state_with_one_and_with_two_are_served(cell: str, tmp_
     model_folder.save(network, tmp_path, name=cell)
     with _serving(tmp_path) as url:
         assert _first_suggestion(url, cell, "ab" * 300).startswith("aaa")
+
+
+@pytest.mark.parametrize("name", ["season", "gates"])
+def test_models_of_numbers_and_of_words_answer_the_line_that_is_printed(
+    name: str,
+) -> None:
+    with started("-m", "service.cli", "serve", "--model", f"lab/{name}", *FREE_PORTS) as server:
+        (line,) = [line.strip() for line in server.lines if line.strip().startswith("curl ")]
+        curl = shlex.split(line.partition(" | ")[0])
+        answer = httpx.post(curl[2], content=curl[-1], headers={"content-type": "application/json"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["model_name"] == name
+        assert server.end() == 0

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import pytest_asyncio
 from service.settings import ModelConfig
 from service.tensor_serving import load_tensor_model
 from service.tensors.ports import TensorModel
-from tests.integration.callers import Caller, calling
+from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
+from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
 from tests.integration.kserve.driver import FORMS, NO_CLIENT, PYTHON, Driver, Form, Json, Refused, driving, text
 from tests.integration.servers import Running, running
 
@@ -188,12 +190,6 @@ async def test_what_is_no_word_is_refused_with_its_place(driver: Driver, form: F
         await driver.infer(form, text("In"), model_name="gates", parameters={"top_k": 52})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["rest", "grpc"])
-async def caller(served: Running, request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
-    async with calling(request.param, served) as caller:
-        yield caller
-
-
 async def _infer(http: str, model: str = "season", **body: Any) -> httpx.Response:
     async with httpx.AsyncClient() as client:
         return await client.post(f"{http}/v2/models/{model}/infer", json=body)
@@ -238,6 +234,13 @@ async def test_every_text_facade_refuses_it_and_says_where_to_ask(served: Runnin
         assert (await client.get("/v1/models")).json()["data"] == []
         words = await client.post("/v1/completions", json={"prompt": "a", "model": "gates"})
         assert "ask it over /v2/models/gates/infer" in words.text
+
+
+async def test_native_grpc_refuses_it_too(served: Running) -> None:
+    async with grpc.aio.insecure_channel(served.grpc) as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match=_WAY_OUT) as refused:
+            await AutocompleteStub(channel).CreateSession(pb.CreateSessionRequest(text="a", model="season"))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_numbers_that_json_says_otherwise_are_refused(served: Running) -> None:

@@ -1,4 +1,7 @@
-"""How long one step takes in onnxruntime: the models take turns, so that a busy machine slows all of them."""
+"""How long one step takes in onnxruntime: models take turns, and each counts by its quickest turn.
+
+Another program on the machine only ever makes a turn slower, and seldom all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,18 @@ import numpy as np
 from model_export.graph_session import GraphSession
 from service.model.manifest import read_graph, read_manifest
 
-_ROUNDS = 40
-_STEPS = 100
+_TURNS = 60
+_STEPS = 50
 
 
 def step_ratios(folders: Mapping[str, Path], beside: str) -> dict[str, float]:
-    """The time of a step of one row over that of the model called `beside`: the median of 40 rounds of 100 steps."""
+    """The time of a step of one row over that of the model called `beside`: the least of 60 turns of 50 steps each."""
     sessions = {name: _session(folder) for name, folder in folders.items()}
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(1 + _ROUNDS):
+    least = dict.fromkeys(sessions, float("inf"))
+    for _ in range(_TURNS):
         for name, session in sessions.items():
-            taken[name].append(_seconds(session))
-    measured = {name: np.array(seconds[1:]) for name, seconds in taken.items()}  # the first round warms up
-    return {name: float(np.median(seconds / measured[beside])) for name, seconds in measured.items()}
+            least[name] = min(least[name], _seconds(session))
+    return {name: seconds / least[beside] for name, seconds in least.items()}
 
 
 def _session(folder: Path) -> GraphSession:

@@ -59,8 +59,8 @@ class Engine:
 
     `clock` is what `Advance.deadline_s` is measured on, in seconds. With a `runner` that runs beside the engine, large
     batches are: while one runs, what the one before it gave is kept, and the next one is planned. Engines that share a
-    budget are given a `share` of it each, and have one owner. Paths are numbered from `first_number` on, so that engines
-    which hand paths over to each other number them apart.
+    budget are given a `share` of it each, and have one owner. Paths are numbered from `first_number` on: engines which
+    hand paths over to each other number them apart.
 
     Two callbacks, to be replaced by the owner, say when a tick has something to do: `on_work` is called by everything
     public that makes some; `on_run` when a batch beside has been run, on the runner's thread.

@@ -75,7 +75,7 @@ class SharedBudget(RuleBasedStateMachine):
         self.shares = [self.budget.join() for _ in range(members)]
         self.used = [0] * members
         self.told = [0] * members
-        for number, share in enumerate(self.shares):
+        for share in self.shares:
             share.on_owing = lambda share=share: self.tell(self.shares.index(share))  # type: ignore[misc]  # binds it
 
     def tell(self, number: int) -> None:

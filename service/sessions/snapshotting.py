@@ -58,9 +58,9 @@ class Snapshots:
         if not self._limits.snapshots:
             return 0
         written = 0
-        for session in [one for one in sessions if self._is_due(one, last=last)]:
+        for session in [one for one in sessions if self._is_due(one, last=last) and self._store.durable(one.key)]:
             await pause()
-            if session.closed or session.unwritten is not None or not self._store.durable(session.key):
+            if session.closed or session.unwritten is not None:
                 continue
             snapshot = self._take(session)
             if snapshot is None:

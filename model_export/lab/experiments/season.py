@@ -81,6 +81,7 @@ CALENDAR = Claim(
     "It keeps a calendar that nobody gave it: the month can be read from its state.",
     "share of months told right by a linear reading of c, on shops that it was not fitted to",
     0.9,
+    digits=4,
     percent=True,
 )
 AHEAD = Claim(

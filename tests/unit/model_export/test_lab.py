@@ -48,6 +48,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "gates": {"people_unit"},
     "long-gap": {"lstm_far", "open_lstm_far", "lstm_1997_far", "peephole_far"},
     "question": {"lstm_two_statements"},
+    "season": {"calendar"},
     "attention": {"attending_far", "attending_farther", "looks_at_the_letter", "attending_unseen"},
     "posts": {"auxiliary_be", "attribution", "capitals"},
     "copy": {"h_off_while_reading", "h_off_if_showing_costs"},

@@ -23,6 +23,7 @@ NAMES = (
     "peepholes",
     "attention",
     "season",
+    "code",
     "posts",
 )
 

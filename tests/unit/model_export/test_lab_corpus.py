@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner, Result
 
 from model_export.commands import lab as command
+from model_export.lab import model_folder
 from model_export.lab.post_maker import make_posts
 from model_export.lab.reading.held_out_files import held_out
+from model_export.lab.symbols import END
 from service.model.manifest import read_manifest
 from service.runtime.onnx_model import load_model
 from tests.unit.model_export.tiny import write_files
 
+_SHIPPED = Path(__file__).resolve().parents[3] / "models" / "lab"
 _APP = typer.Typer()
 _APP.command()(command)
 _SMALL = ("--set", "units=8", "--set", "embedding=4", "--set", "megabytes=0.01", "--set", "samples=2")
@@ -59,6 +64,22 @@ def test_posts_of_any_text_file_make_a_network_that_can_be_served(tmp_path: Path
     folder = tmp_path / "out" / "models" / "posts"
     assert read_manifest(folder).architecture["made_by"] == "carousel lab posts --full --seed 0 --corpus posts.txt"
     assert load_model(folder).shapes[0].width == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "goes_on"),
+    [
+        ("code", "/*\n * Licensed to the Apa", "che Software Foundation (ASF) under one or more\n"),
+        ("code", "    /**\n     * @param array  the array\n     * @ret", "urn "),
+        ("code-python", "import netw", "orkx"),
+        ("posts", "Maybe Ada Holm: https:", "//"),
+    ],
+)
+def test_a_shipped_network_goes_on_with_what_is_typed(model: str, typed: str, goes_on: str) -> None:
+    network = model_folder.load(_SHIPPED / model)
+    read = torch.from_numpy(np.concatenate([[END], network.symbols.encode_text(typed)]))[:, None]
+    written = network.continue_greedily(read, len(goes_on))[:, 0].numpy()
+    assert network.symbols.decode_text(written[written != END]) == goes_on
 
 
 @pytest.mark.slow  # it asks the units of both networks

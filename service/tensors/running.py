@@ -29,6 +29,7 @@ _PIECE_S = 0.005
 _MOST = 4096  # rows times steps of a piece, however quick the model is
 _UNKNOWN_S = 0.001  # a row's step of a model that has not run yet: so it runs on the thread first
 _CALL_S = 0.00005  # of a single step at least, whatever is in it
+_WRITTEN_AT_ONCE = 256  # numbers: a text of them takes a microsecond or two each
 _RETRY_AFTER_S = 0.5
 
 
@@ -85,6 +86,12 @@ class Runner:
                 found.append(several)
                 left -= len(several)
         return np.concatenate(found)
+
+    async def apart(self, size: int, call: Callable[..., T], *arguments: object) -> T:
+        """What the call gives: on the thread, if there are many numbers to turn into text or back. size: how many."""
+        if size <= _WRITTEN_AT_ONCE:
+            return call(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))
 
     def close(self) -> None:
         """Wait for the piece that runs; what is queued behind it is given up."""

@@ -96,7 +96,8 @@ class Sequences:
         read = await self.read(model, inputs, until_s=until_s)
         answer = await further(read)
         self._forget_state(key)
-        logged = await self._logs.begin(key, model.identity.name, written(inputs))
+        numbers = await self._runner.apart(inputs.size, written, inputs)
+        logged = await self._logs.begin(key, model.identity.name, numbers)
         self._keep(key, logged, read.after)
         return answer
 
@@ -115,7 +116,8 @@ class Sequences:
         last: it is forgotten then.  further: what is made of it, before anything is appended.
         """
         for _ in range(_TRIES):
-            found = await self._find(model, key, until_s)
+            # What is appended is met by the fence if somebody else was faster; where nothing is, the log must tell.
+            found = await self._find(model, key, until_s, newest=last or not inputs.size)
             if found is None:
                 return None
             logged, place = found
@@ -126,7 +128,8 @@ class Sequences:
                 return answer
             try:
                 if inputs.size:
-                    logged = await self._logs.append(key, logged, written(inputs))
+                    numbers = await self._runner.apart(inputs.size, written, inputs)
+                    logged = await self._logs.append(key, logged, numbers)
             except Fenced:  # another replica has written, or the sequence was swept
                 self._forget_state(key)
                 continue
@@ -142,10 +145,12 @@ class Sequences:
         self._forget_state(key)
         await self._logs.forget(key)
 
-    async def _find(self, model: TensorModel, key: SessionKey, until_s: float | None) -> tuple[Logged, Place] | None:
-        """Where the sequence stands: what is kept, if nobody else can have written since, or read again."""
+    async def _find(
+        self, model: TensorModel, key: SessionKey, until_s: float | None, *, newest: bool
+    ) -> tuple[Logged, Place] | None:
+        """Where the sequence stands: what is kept, or read again from the log. newest: also if others may write it."""
         kept = self._kept.get(key)
-        if kept is not None and not self._logs.shared:
+        if kept is not None and not (newest and self._logs.shared):
             return kept
         found = await self._logs.find(key)
         if found is None:
@@ -156,7 +161,8 @@ class Sequences:
             return kept
         self._forget_state(key)
         start = await self._start(model, 1)
-        read = await self._go_on(model, start, read_back(model, log), until_s)
+        inputs = await self._runner.apart(len(log), read_back, model, log)
+        read = await self._go_on(model, start, inputs, until_s)
         self._keep(key, logged, read.after)
         return logged, read.after
 

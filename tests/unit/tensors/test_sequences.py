@@ -19,7 +19,7 @@ from service.sessions.commands import SessionId, Tenant
 from service.sessions.keeping import Keeping
 from service.sessions.limits import Limits
 from service.sessions.number_logs import NumberLogs
-from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey
+from service.sessions.records import Checkpoint, EditRecord, Fence, SessionKey, StoredSession
 from service.sessions.stores.memory import MemoryStore
 from service.tensors.fake_reader import FakeReader, fake_series
 from service.tensors.ports import Inputs, Numbers, TensorModel
@@ -120,6 +120,26 @@ def test_a_kept_state_is_not_read_again_and_one_that_gave_way_is() -> None:
     now(work)
 
 
+def test_a_shared_log_is_not_read_for_every_step() -> None:
+    class Counting(SharedStore):
+        loads = 0
+
+        async def load(self, key: SessionKey) -> StoredSession | None:
+            self.loads += 1
+            return await super().load(key)
+
+    async def work() -> None:
+        store = Counting(Keeping())
+        room = Room(store)
+        await room.begin(1.0)
+        before = store.loads
+        for value in range(20):
+            await room.append(float(value))
+        assert store.loads == before
+
+    now(work)
+
+
 def test_another_process_that_went_on_is_seen() -> None:
     async def work() -> None:
         store = SharedStore(Keeping())
@@ -129,6 +149,10 @@ def test_another_process_that_went_on_is_seen() -> None:
         outputs = await here.append(3.0)
         assert outputs is not None
         assert outputs.tolist() == at_once(1.0, 2.0, 3.0)[2:]
+        ended = await there.append(4.0, last=True)
+        assert ended is not None
+        assert ended.tolist() == at_once(1.0, 2.0, 3.0, 4.0)[3:]
+        assert await here.append(last=True) is None
 
     now(work)
 
@@ -228,6 +252,19 @@ def test_a_log_that_this_model_cannot_have_written_is_refused() -> None:
     for model, log in ((fake_series(width=2), "1.0 2.0 3.0"), (fake_series(), "1.0 x"), (words, "1 3"), (words, "1.5")):
         with pytest.raises(InvalidArgument, match="begin it anew"):
             read_back(model, log)
+
+
+def test_a_long_series_is_written_and_read_back_apart_to_the_same_bits() -> None:
+    async def work() -> None:
+        months = [one / 7 for one in range(3000)]
+        room = Room()
+        await room.begin(*months[:2000])
+        assert await room.append(*months[2000:]) is not None
+        outputs = await Room(room.store).append(0.5)
+        assert outputs is not None
+        assert outputs.tolist() == at_once(*months, 0.5)[3000:]
+
+    now(work)
 
 
 def test_the_quota_of_a_tenant_holds_for_logs_too() -> None:

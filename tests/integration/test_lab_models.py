@@ -28,6 +28,9 @@ _TYPED = {
     "copy": ("bacX", "bac"),
     "copy-quiet": ("ccbX", "ccb"),
     "scenes": ("B.w", "s"),
+    "code": ("/*\n * Licensed to the Apa", "che Software Fou"),
+    "code-python": ("import netw", "orkx"),
+    "posts": ("Maybe Ada Holm was late. ht", "tps://"),
 }
 
 
@@ -49,8 +52,8 @@ def _first_suggestion(url: str, model: str, text: str) -> str:
 def test_typing_at_the_lab_s_networks_shows_what_they_learned() -> None:
     with _serving(*(_SHIPPED / name for name in _TYPED)) as url:
         found = {name: _first_suggestion(url, name, text) for name, (text, _) in _TYPED.items()}
-    for name in ("remember", "scenes"):  # the first letter is the answer
-        found[name] = found[name][:1]
+    for name in ("remember", "scenes", "code-python", "posts"):  # what comes first is the answer
+        found[name] = found[name][: len(_TYPED[name][1])]
     assert found == {name: expected for name, (_, expected) in _TYPED.items()}
 
 

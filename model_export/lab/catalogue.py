@@ -21,6 +21,7 @@ NAMES = (
     "question",
     "long-gap",
     "peepholes",
+    "variants",
     "attention",
     "season",
     "code",

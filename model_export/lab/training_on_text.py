@@ -19,13 +19,14 @@ import torch
 
 from model_export import corpora
 from model_export.corpora import Corpus, Document
-from model_export.errors import CorpusError
+from model_export.errors import CorpusError, TrainingError
 from model_export.lab.bench import Bench
 from model_export.lab.compact import rounded
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.symbols import END, END_BYTE, Symbols
 from model_export.language_model import LanguageModel, LanguageModelConfig
 from model_export.training.loop import Report, Trainer, TrainingConfig
+from model_export.training.run import StopRequest
 from model_export.training.schedule import Schedule
 
 LEAST_BYTES = 50_000
@@ -92,7 +93,8 @@ def config_for(corpus: Corpus, recipe: TextRecipe) -> NetworkConfig:
 def train_on(corpus: Corpus, recipe: TextRecipe, bench: Bench, what: str) -> Network:
     """Train, or go on with a training that was stopped, and round the weights.
 
-    The checkpoint lies in the bench's folder until the training is over. Raises TrainingError.
+    The checkpoint lies in the bench's folder until the training is over. Main thread only: Ctrl-C ends it early, with a
+    checkpoint. Raises TrainingError, then too.
     """
     shape = LanguageModelConfig(layers=recipe.layers, units=recipe.units, embedding=recipe.embedding)
     schedule = Schedule(peak=recipe.rate, total_bytes=max(1, int(recipe.megabytes * 1e6)))
@@ -105,7 +107,8 @@ def train_on(corpus: Corpus, recipe: TextRecipe, bench: Bench, what: str) -> Net
     trainer = Trainer(config, corpus, folder)
     trainer.resume()
     shown = int(_HUNDRED * trainer.progress)
-    with bench.bar(f"{what}, {recipe.megabytes:g} MB", _HUNDRED - shown) as bar:
+    stop = StopRequest()
+    with stop.listening(), bench.bar(f"{what}, {recipe.megabytes:g} MB", _HUNDRED - shown) as bar:
 
         def listen(report: Report) -> None:
             nonlocal shown
@@ -113,7 +116,10 @@ def train_on(corpus: Corpus, recipe: TextRecipe, bench: Bench, what: str) -> Net
                 shown += 1
                 bar.advance(f"{report.smoothed:.3f} bits a character")
 
-        trainer.run(listen)
+        finished = trainer.run(listen, stop)
+    if not finished:
+        read = trainer.bytes_seen / 1e6
+        raise TrainingError(f"{what}: stopped after {read:.1f} MB; the same command goes on from there")
     network = rounded(network_of(trainer.model, config_for(corpus, recipe)))
     shutil.rmtree(folder)
     return network.eval()

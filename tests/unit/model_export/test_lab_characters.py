@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from model_export.cells.lstm import Lstm
-from model_export.errors import CorpusError
+from model_export.errors import CorpusError, TrainingError
 from model_export.lab import model_folder, sampling
 from model_export.lab.bench import Bench
 from model_export.lab.character_units import Property, Reading
@@ -72,19 +76,46 @@ def test_a_graph_without_rounded_weights_stays_the_same_bytes(tmp_path: Path) ->
     assert packed(model) == model
 
 
-def test_training_on_a_text_gives_a_network_of_its_bytes_the_same_every_time(tmp_path: Path) -> None:
+def test_training_on_a_text_gives_a_network_of_its_bytes(tmp_path: Path) -> None:
     write_files(tmp_path / "texts", {"a.txt": _text(3_000), "b.md": "short\n"})
     corpus = read_corpus(str(tmp_path / "texts"))
     assert main_ending(corpus) == ".txt"
     config = config_for(corpus, _RECIPE)
     assert {"\xc3", "\xaf", "a", "~"} <= set(config.symbols.entries)
-    bench = Bench(tmp_path / "none", tmp_path / "out")
-    first = train_on(corpus, _RECIPE, bench, "text")
-    assert first.config == config and list((tmp_path / "out").iterdir()) == []
-    second = train_on(corpus, _RECIPE, bench, "text")
+    network = train_on(corpus, _RECIPE, Bench(tmp_path / "none", tmp_path / "out"), "text")
+    assert network.config == config
+
+
+class _Interrupting:
+    """A bar that somebody stops by Ctrl-C when a tenth is done."""
+
+    def __init__(self) -> None:
+        self._advanced = 0
+
+    def advance(self, note: str = "") -> None:
+        self._advanced += 1
+        if self._advanced == 10:
+            signal.raise_signal(signal.SIGINT)
+
+
+class _Interrupted(Bench):
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Any]:
+        yield _Interrupting()
+
+
+def test_a_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_files(tmp_path / "texts", {"a.txt": _text(3_000)})
+    corpus = read_corpus(str(tmp_path / "texts"))
+    with pytest.raises(TrainingError, match=r"stopped after 0\.0 MB; the same command goes on from there"):
+        train_on(corpus, _RECIPE, _Interrupted(tmp_path, tmp_path / "out"), "text")
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    resumed = train_on(corpus, _RECIPE, Bench(tmp_path, tmp_path / "out"), "text")
+    whole = train_on(corpus, _RECIPE, Bench(tmp_path, tmp_path / "other"), "text")
     assert all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True)
     )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def measured() -> dict[str, set[str]]:
         if not isinstance(metric, MetricWrapperBase):
             continue
         labels = set(metric._labelnames)
-        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric._type, [""])
+        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(str(metric._type), [""])
         found |= {f"{metric._name}{ending}": labels for ending in endings}
     return found
 

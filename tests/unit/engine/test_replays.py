@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -79,6 +80,7 @@ class Bench:
         raise AssertionError("it has no end")
 
 
+@cache
 def alone(text: bytes) -> AdvanceResult | CarouselError:
     bench = Bench()
     number = bench.move(bench.open(), text)
@@ -92,7 +94,7 @@ def _plain(outcome: AdvanceResult | CarouselError) -> AdvanceResult | CarouselEr
 
 @pytest.mark.parametrize("most", [1, MOST, 1000])
 def test_no_more_than_so_many_long_texts_are_read_at_a_time_and_all_get_what_they_would_alone(most: int) -> None:
-    bench, count = Bench(most), 12
+    bench, count = Bench(most), 8
     numbers = [bench.move(bench.open(), long_text(index)) for index in range(count)]
     bench.run()
     assert bench.most_reading == min(most, count)

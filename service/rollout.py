@@ -200,7 +200,10 @@ class Rollout:
         for versions in self._models.values():
             while versions.sweep():  # noqa: ASYNC110  the others are let go on between
                 await asyncio.sleep(_BETWEEN_MOVES_S)
-            for version in versions.take_empty():
+            empty = versions.take_empty()
+            for version in empty:
+                self._numbers[version.identity.name].unloads(version.identity.digest)
+            for version in empty:
                 await self._retire(version)
 
     async def renew(self, name: str) -> None:

@@ -17,6 +17,7 @@ class VersionNumbers:
         self._versions = versions
         self._name = versions.identity.name
         self._by_digest = {versions.identity.digest: 1}
+        self._unloading: set[str] = set()
         self._unloaded: dict[str, None] = {}  # in the order in which they went
         self._loading: str | None = None
         self._failed: tuple[int, str] | None = None
@@ -45,8 +46,13 @@ class VersionNumbers:
         """The folder holds again what serves."""
         self._failed = None
 
+    def unloads(self, digest: str) -> None:
+        """Nobody is with it any more; it is being given back."""
+        self._unloading.add(digest)
+
     def unloaded(self, digest: str) -> None:
         """It is gone."""
+        self._unloading.discard(digest)
         self._unloaded.pop(digest, None)
         self._unloaded[digest] = None
         while len(self._unloaded) > _MOST_TOLD:
@@ -55,6 +61,9 @@ class VersionNumbers:
     def told(self) -> Sequence[ModelVersion]:
         """Every version, by its number."""
         found = {self._by_digest[digest]: self._gone(digest) for digest in self._unloaded}
+        for digest in self._unloading:
+            number = self._by_digest[digest]
+            found[number] = ModelVersion(self._name, str(number), VersionState.UNLOADING)
         for version in self._versions.loaded:
             digest = version.identity.digest
             if digest in self._by_digest:  # else it is loaded, but does not serve yet

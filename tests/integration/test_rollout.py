@@ -88,7 +88,8 @@ class Rolling:
         """Wait until one version is loaded."""
 
         async def alone() -> bool:
-            return [state for _, state, _ in await self.index()].count("READY") == 1
+            states = [state for _, state, _ in await self.index()]
+            return states.count("READY") == 1 and "UNLOADING" not in states
 
         await self.until(alone)
 

@@ -282,3 +282,18 @@ async def test_a_model_that_fails_on_its_first_text_is_given_back(bench: Bench) 
     assert bench.states() == [("1", "READY"), ("2", "UNAVAILABLE")]
     path = bench.engines.suggesters["fake"].open_path("tenant")
     assert (await bench.engines.suggesters["fake"].advance(Advance(path, b"abc"))).steps
+
+
+async def test_a_version_that_is_being_given_back_is_told_of_as_unloading(bench: Bench) -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    class Watching(Unobserved):
+        def state_bytes(self, held: int) -> None:
+            seen.append(bench.states())
+
+    bench.told.engine_of = lambda model: Watching()  # type: ignore[method-assign]  # for this test's versions alone
+    await bench.load(1)
+    await bench.load(2)
+    await bench.rollout.settle()
+    assert seen[-1] == [("1", "UNLOADING"), ("2", "UNLOADING"), ("3", "READY")]
+    assert bench.states() == [("1", "UNAVAILABLE"), ("2", "UNAVAILABLE"), ("3", "READY")]

@@ -51,7 +51,7 @@ class Plan:
     utilization: float = 0.7
     sessions: int = 4_000  # that are held, to know what one takes
     answered: float = 0.95  # the share of keys whose suggestions must come, not shed and not overtaken
-    trials: int = 4  # to find how many people make the server as busy as it shall be
+    trials: int = 5  # to find how many people make the server as busy as it shall be
 
 
 Say = Callable[[str], None]
@@ -101,7 +101,8 @@ def keystroke_costs(plan: Plan, variant: Variant, model: Path | None) -> Keystro
             crowd.ask(do="type", seconds=plan.warm_up_s / 2, pause_s=0.0)
             before = scheduled(served.measured.pid)
             typed = crowd.ask(do="type", seconds=plan.seconds / 2, pause_s=0.0)
-            each_s = (scheduled(served.measured.pid) - before).ran_s / typed["keystrokes"]
+            ran_s = (scheduled(served.measured.pid) - before).ran_s
+            each_s = ran_s / max(len(typed["latencies_ms"]), 1)  # what was shed was no answer
         most_per_s = 1 / each_s
         count = _count(plan, _ALONE * each_s)
         for trial in range(1, plan.trials + 1):
@@ -110,13 +111,16 @@ def keystroke_costs(plan: Plan, variant: Variant, model: Path | None) -> Keystro
                 earlier = _counted(served)
                 typed = people.ask(do="type", seconds=plan.seconds, pause_s=plan.pause_s)
                 later = _counted(served)
+            if not typed["latencies_ms"]:
+                count = max(count // 3, 1)
+                continue
             costs = _costs_of(typed, earlier, later, people=count, most_per_s=most_per_s)
             answered = len(typed["latencies_ms"]) >= plan.answered * typed["keystrokes"]
             wanted = _count(plan, costs.server_s)
             if answered and (count <= wanted * _NEAR or trial == plan.trials):
                 return costs
             # What a keystroke costs depends on how many type; or somebody else wants this machine, too.
-            count = min(wanted, count * 2 // 3) if not answered else wanted
+            count = wanted if answered else max(min(wanted, count // 2), 1)
     raise BenchmarkError("the server could not answer what it should: measure on a machine that is not busy")
 
 

@@ -28,7 +28,7 @@ def blocks(costs: Costs, given: Assumptions, where: Circumstances) -> Mapping[st
     """Each by its name."""
     return {
         "machine": f"One process of the server on {where.cpu}, {where.cores} cores shared with Valkey, Envoy and the "
-        f"people (`{where.command}`, {where.at[:10]}).\n",
+        f"people (`{where.command}`, {where.at[:10]}, load {where.load_at_start:.0f} when it began).\n",
         "answer": _answer(costs, given),
         "needs": _needs(needs(costs, BASE, given), given),
         "limits": _limits(costs, given),
@@ -44,16 +44,18 @@ def _answer(costs: Costs, given: Assumptions) -> str:
     """The page's first sentences."""
     base = needs(costs, BASE, given)
     first, *_ = limits(costs, given)
-    single = min((limit for limit in limits(costs, given) if limit.shipped == 1), key=lambda limit: limit.people)
-    full = "" if first.shipped in (None, 1) else f" in each of {first.shipped}"
-    return (
+    each = "" if first.shipped in (None, 1) else f", each of {first.shipped}"
+    answer = (
         f"**{given.people:,} people who type at once** press {base.keystrokes_per_s / 1e6:.1f} million keys a second. "
         f"With one suggestion at every key that takes **{base.replicas:,} replicas of one core**, {base.stores:,} "
         f"Valkeys, {base.proxies:,} Envoys and {base.callers_out_bits_per_s / 1e9:.0f} Gbit/s to the callers. What "
-        f"`deploy/overlays/operated` ships is full at **{_people(first.people_shipped)} people**, when {first.unit} "
-        f"has used up {first.full}{full}. What cannot be multiplied there is the one Valkey, which is full at "
-        f"{_people(single.people)} people by {single.full}.\n"
+        f"`deploy/overlays/operated` ships carries **{_people(first.people_shipped)} people**: then {first.unit}{each} "
+        f"has used up {first.full}."
     )
+    if first.shipped != 1:
+        single = next(limit for limit in limits(costs, given) if limit.shipped == 1)
+        answer += f" Its one Valkey is full at {_people(single.people)} people, by {single.full}."
+    return answer + "\n"
 
 
 def _needs(base: Needs, given: Assumptions) -> str:

@@ -180,4 +180,6 @@ async def test_the_configuration_says_how_long_a_sequence_may_idle(client: httpx
 async def test_load_and_unload_say_why_not(client: httpx.AsyncClient) -> None:
     for verb in ("load", "unload"):
         answer = await client.post(f"/v2/repository/models/fake/{verb}", json={})
-        assert said(answer, 403).startswith("explicit model load / unload is not allowed: start the server with --model-admin")
+        assert said(answer, 403).startswith(
+            "explicit model load / unload is not allowed: start the server with --model-admin"
+        )

@@ -22,6 +22,7 @@ NAMES = (
     "long-gap",
     "peepholes",
     "variants",
+    "depth",
     "bidirectional",
     "attention",
     "season",

@@ -49,6 +49,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "long-gap": {"lstm_far", "open_lstm_far", "lstm_1997_far", "peephole_far"},
     "question": {"lstm_two_statements"},
     "bidirectional": {"right_side_helps", "bits_of_a_blank", "one_byte_is_half"},
+    "depth": {"two_better_than_one", "beyond_seeds", "top_keeps_longer"},
     "variants": {"no_winner", "simple_worse", "scans_slower"},
     "season": {"calendar"},
     "attention": {"attending_far", "attending_farther", "looks_at_the_letter", "attending_unseen"},

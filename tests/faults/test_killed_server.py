@@ -113,7 +113,7 @@ async def test_of_three_replicas_any_may_be_killed_at_any_time(
 
 @pytest.mark.timeout(600)
 @pytest.mark.faults
-@pytest.mark.parametrize(("kills", "sessions"), [(20, 16)])
+@pytest.mark.parametrize(("kills", "sessions"), [(20, 32)])
 async def test_a_replica_may_be_killed_when_the_shared_store_has_an_edit_and_nobody_was_told(
     tmp_path: Path, checked: Counting, kills: int, sessions: int
 ) -> None:
@@ -124,7 +124,8 @@ async def test_a_replica_may_be_killed_when_the_shared_store_has_an_edit_and_nob
     try:
         async with AsyncExitStack() as started:
             running = [await started.enter_async_context(serving(store))]
-            async with crowd(running, sessions) as people:
+            # One to a session: of two at two replicas, the one at the replica that dies would hardly ever be first.
+            async with crowd(running, sessions, each=1) as people:
                 for number in range(kills):
                     dying = serving(store, f"die_after={chosen.randint(1, 60)}")
                     dies = await started.enter_async_context(dying)

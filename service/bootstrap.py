@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -373,7 +373,7 @@ async def _run(
         "store": storing.described,
         "asks_for_keys": server.asks_for_keys,
     }
-    log.info("serving", extra={**asdict(addresses), **about})
+    log.info("serving", extra={**addresses._asdict(), **about})
     if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone, and ends the process
         loop.add_signal_handler(signal.SIGHUP, server.renew_models)
     await ended.wait()

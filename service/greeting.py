@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.engine.requests import ModelIdentity
 
@@ -12,8 +12,7 @@ _TRY_TEXT = "import os\nfor root, dirs, files in os."
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(NamedTuple):
     """Where a running server listens."""
 
     host: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ class ModelError(Exception):
     """The runtime refused a batch; nothing has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateShape:
+class StateShape(NamedTuple):
     """One recurrent tensor of the model."""
 
     width: int
@@ -62,8 +61,7 @@ class FollowResult:
     top_log_probabilities: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(NamedTuple):
     """What one batch of `StepModel.read` gave: `states` after the last token, and what was expected after each.
 
     top_tokens: int64 [time, rows, top_k].  top_log_probabilities: float32 [time, rows, top_k].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, NewType, TypeVar
+from typing import Generic, NamedTuple, NewType, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,7 @@ class SuggestSpec:
     stop_strings: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Continuation:
+class Continuation(NamedTuple):
     """One suggestion: valid UTF-8, never empty, and the probability of exactly this text after the path's text."""
 
     text: bytes
@@ -80,8 +79,7 @@ class Advance(Request["AdvanceResult"]):
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AdvanceResult:
+class AdvanceResult(NamedTuple):
     """The suggestions, best first, distinct, none a prefix of another; `finish` says why if there are none.
 
     `steps` counts the model steps that this request caused.
@@ -199,8 +197,7 @@ class Scored:
     steps: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
+class ModelIdentity(NamedTuple):
     """What an answer depends on beside its text: the model's name and digest, and the numerics id of this process."""
 
     name: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.engine.requests import Continuation, FinishReason, Stop, SuggestSpec
 from service.engine.state_tree import Node, StateTree, Way
@@ -27,8 +27,7 @@ _BYTES = tuple(bytes((token,)) for token in range(256))
 Expansion = Walk[tuple[Continuation, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """A continuation under search. `complete_*` describe its longest prefix that ends between code points."""
 
     node: Node
@@ -41,16 +40,14 @@ class Hypothesis:
     before: Hypothesis | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A continuation that ended; `rank` counts what ended it too, so that whole words beat their own beginnings."""
 
     continuation: Continuation
     rank: float
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One hypothesis, one byte further; its `rank` is its log-probability."""
 
     parent: Hypothesis

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -63,8 +62,7 @@ class NotOnnx(Exception):
     """These bytes are not an ONNX file."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxSummary:
+class OnnxSummary(NamedTuple):
     """operators: how often each occurs, subgraphs included.  not_finite: weights with NaN or infinities, by name.
 
     external: weights whose values lie in another file.

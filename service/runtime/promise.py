@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ _FIRST: tuple[tuple[_Way, int], ...] = (("chunk", 3), ("follow", 4), ("read", 3)
 _NAMES_OF_THE_HEAD = ("log-probabilities", "top log-probabilities", "top tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(NamedTuple):
     """Rows to read: tokens int64 [steps, rows], and the states that they start from, one array [rows, width] each.
 
     free: bool [steps, rows]; there the token is the likeliest after the step before, found when the row is read alone.
@@ -42,8 +41,7 @@ class Texts:
     free: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
+class Alone(NamedTuple):
     """What each row gave by itself: `values` by name, each [steps, rows, ...]; at step t, after token t."""
 
     texts: Texts
@@ -62,8 +60,7 @@ class Alone:
         return Alone(self.texts, {name: self.values[name] for name in _state_names(self)}).fingerprint()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """The first batch in which a row was not itself. `largest` is by how much log-probabilities ever moved then."""
 
     output: str
@@ -211,8 +208,7 @@ def _drawn_way(left: int, generator: np.random.Generator) -> tuple[_Way, int]:
     return way, 1 if way == "step" else int(generator.integers(1, left + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """What a batch gave: by name [steps, rows, ...], after the tokens at `places`, [steps, rows]; its last states."""
 
     values: dict[str, NDArray[np.generic]]

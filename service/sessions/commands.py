@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import log
-from typing import NewType
+from typing import NamedTuple, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ class Units(StrEnum):
     UTF8 = "utf8"
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(NamedTuple):
     """Put text at the cursor; the cursor lands after it."""
 
     text: str
@@ -38,8 +37,7 @@ class Delete:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(NamedTuple):
     """Put text in place of [start, end); the cursor lands after it."""
 
     start: int
@@ -47,22 +45,19 @@ class Replace:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class MoveCursor:
+class MoveCursor(NamedTuple):
     """Set the cursor to an absolute offset."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class UndoTo:
+class UndoTo(NamedTuple):
     """Make the text and cursor of an earlier revision the newest revision."""
 
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(NamedTuple):
     """Insert a suggestion of this session, whole or its first `length` units."""
 
     suggestion: str
@@ -72,8 +67,7 @@ class Accept:
 Edit = Insert | Delete | Replace | MoveCursor | UndoTo | Accept
 
 
-@dataclass(frozen=True, slots=True)
-class CreateSession:
+class CreateSession(NamedTuple):
     """Create is idempotent for a client-chosen id: the same id and text answer the existing session.
 
     Of a session with `store_text` false nothing is ever written: it is in this process's memory, and lost with it.
@@ -87,8 +81,7 @@ class CreateSession:
     store_text: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class EditSession:
+class EditSession(NamedTuple):
     """Apply `edits` in order, all or none, to the session at `revision`; empty edits do not advance it.
 
     Offsets of an edit refer to the text before that edit. `edit_id` makes a retry safe when the client chose it.
@@ -102,8 +95,7 @@ class EditSession:
     suggest: SuggestSpec | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GetSession:
+class GetSession(NamedTuple):
     """Read a session; nothing changes."""
 
     session: SessionId
@@ -111,23 +103,20 @@ class GetSession:
     units: Units = Units.CODEPOINT
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteSession:
+class DeleteSession(NamedTuple):
     """Forget a session and its text."""
 
     session: SessionId
 
 
-@dataclass(frozen=True, slots=True)
-class ListSessions:
+class ListSessions(NamedTuple):
     """The tenant's sessions by id, those after `after`; at most `limit`."""
 
     after: SessionId | None = None
     limit: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class ForkSession:
+class ForkSession(NamedTuple):
     """A new session with the text, cursor and history of another one, at the revision that it was taken from.
 
     `revision` None is the newest one; an earlier one must be one that can be undone to. Idempotent for a client-chosen
@@ -140,8 +129,7 @@ class ForkSession:
     units: Units = Units.CODEPOINT
 
 
-@dataclass(frozen=True, slots=True)
-class ExportSession:
+class ExportSession(NamedTuple):
     """A session as a document that `ImportSession` takes, on any server."""
 
     session: SessionId
@@ -178,8 +166,7 @@ class SetText:
     suggest: SuggestSpec | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A text without a session; `model` None is the default one. Bytes that are scored need not be whole characters."""
 
     text: str | bytes
@@ -226,8 +213,7 @@ class CompletedPiece:
     top_log_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreText:
+class ScoreText(NamedTuple):
     """How likely a text is, byte by byte: a prompt, or all of a session's text; nothing is changed.
 
     start: where scoring begins, in `units`; what is before it is only read.  top: alternatives at each byte, 0 to 16.
@@ -242,8 +228,7 @@ class ScoreText:
     units: Units = Units.UTF8
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreAhead:
+class ScoreAhead(NamedTuple):
     """How likely bytes are after what is left of a session's cursor, as if they were typed; nothing is changed.
 
     They need not be whole characters. start: the first of them that is scored. Answered with a ScoredText.
@@ -254,16 +239,14 @@ class ScoreAhead:
     start: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SuggestText:
+class SuggestText(NamedTuple):
     """How a prompt goes on, without a session: there is nothing to accept. `prompt.text` is whole characters."""
 
     prompt: Prompt
     suggest: SuggestSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Surprise:
+class Surprise(NamedTuple):
     """A place where the model expected something else; `offset` and `length` in the request's units.
 
     text: what stands there, to the end of the word, or bytes that are no character as U+FFFD.  surprisal_bits: of the
@@ -313,8 +296,7 @@ class ScoredText:
         return -total / log(2) / len(self.log_probabilities)
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """A continuation with the id by which `Accept` names it; `probability` is that of exactly `text`."""
 
     id: str
@@ -323,8 +305,7 @@ class Suggestion:
     finish_reason: FinishReason
 
 
-@dataclass(frozen=True, slots=True)
-class SessionView:
+class SessionView(NamedTuple):
     """A session as an answer shows it: `length` and `cursor` in the request's units; `text` only if it was asked for.
 
     `stored` tells, in the answers to create and get, whether it outlives this process.
@@ -342,8 +323,7 @@ class SessionView:
     stored: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Suggested:
+class Suggested(NamedTuple):
     """What was suggested for the text at `revision`; empty with `finish_reason` if it came too late."""
 
     revision: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from service.sessions.surprises import EXPECTED_BYTES, Place, most_surprising, s
 from service.sessions.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class ScorePlan:
+class ScorePlan(NamedTuple):
     """What is scored: the bytes of `data` from `start` on."""
 
     data: bytes

@@ -58,7 +58,7 @@ class Bench:
     def suggested(self, path: PathId, text: bytes, kept: int = 0) -> AdvanceResult:
         (answer,) = self.ask(Advance(path, text, kept, SPEC))
         assert isinstance(answer, AdvanceResult)
-        return replace(answer, steps=0)  # how many there were is all that may differ
+        return answer._replace(steps=0)  # how many there were is all that may differ
 
     def standing_at(self, text: bytes) -> PathId:
         path = self.engine.open_path("scope")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -89,7 +88,7 @@ def alone(text: bytes) -> AdvanceResult | CarouselError:
 
 
 def _plain(outcome: AdvanceResult | CarouselError) -> AdvanceResult | CarouselError:
-    return replace(outcome, steps=0) if isinstance(outcome, AdvanceResult) else outcome
+    return outcome._replace(steps=0) if isinstance(outcome, AdvanceResult) else outcome
 
 
 @pytest.mark.parametrize("most", [1, MOST, 1000])

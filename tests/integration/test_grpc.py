@@ -73,6 +73,7 @@ async def test_health_does_not_serve_while_warming_up_nor_while_draining() -> No
     model, port = GatedModel(closed_after=1), free_port()
     server = make_server(model, grpc_port=port)
     starting = asyncio.create_task(server.start())
+    await asyncio.to_thread(model.waiting.wait, 10)  # the port is open by then, and the model warms up
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE)

@@ -21,7 +21,7 @@ from service.tensor_serving import load_tensor_model
 from service.tensors.ports import TensorModel
 from service.transport.grpc.generated.carousel.v1 import autocomplete_pb2 as pb
 from service.transport.grpc.generated.carousel.v1.autocomplete_pb2_grpc import AutocompleteStub
-from tests.integration.kserve.driver import FORMS, NO_CLIENT, PYTHON, Driver, Form, Json, Refused, driving, text
+from tests.integration.kserve.driver import NO_CLIENT, PYTHON, Driver, Form, Json, Refused, driving, text
 from tests.integration.servers import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,18 +45,6 @@ async def served() -> AsyncIterator[Running]:
 async def driver(served: Running) -> AsyncIterator[Driver]:
     async with driving(served) as driver:
         yield driver
-
-
-@pytest.fixture(params=FORMS)
-def form(request: pytest.FixtureRequest) -> Form:
-    form: Form = request.param
-    return form
-
-
-@pytest.fixture
-def sequence(request: pytest.FixtureRequest) -> int:
-    """A number that no other test uses."""
-    return hash(request.node.name) & 0xFFFF_FFFF | 1
 
 
 def values(*rows: list[float], **more: Any) -> Json:

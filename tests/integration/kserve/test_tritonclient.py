@@ -31,18 +31,6 @@ async def driver(server: Running) -> AsyncIterator[Driver]:
         yield driver
 
 
-@pytest.fixture(params=FORMS)
-def form(request: pytest.FixtureRequest) -> Form:
-    form: Form = request.param
-    return form
-
-
-@pytest.fixture
-def sequence(request: pytest.FixtureRequest) -> int:
-    """A number that no other test uses."""
-    return hash(request.node.name) & 0xFFFF_FFFF | 1
-
-
 def values(answer: Json, name: str) -> list[Any]:
     found: list[Any] = answer["outputs"][name]["values"]
     return found

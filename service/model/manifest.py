@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from service.model.checked import Between, Checked, Matching, NotEmpty
+from service.model.checked import Between, Checked, Matching, NotAccepted, NotEmpty
 
 MANIFEST_FILE = "manifest.json"
 
 Precision = Literal["fp32", "int8"]
+
+BYTES = 256
+MAX_WORDS = 1 << 15
+"""Tokens of a model of words: a distribution over so many is 128 KiB, of which a sequence keeps one."""
 
 _NAME = r"[A-Za-z0-9_.-]+"
 
@@ -138,7 +142,7 @@ class Manifest(Checked):
     name: Annotated[str, Matching(_NAME, most=64)]
     vocabulary: Literal["bytes", "words"] = "bytes"
     words: tuple[str, ...] = ()
-    vocabulary_size: Annotated[int, Between(2, 256)] = 256
+    vocabulary_size: Annotated[int, Between(2, MAX_WORDS)] = BYTES
     start_token: Annotated[int, Between(0, 255)] = 0xFF
     separator_token: Annotated[int, Between(0, 255)] = 0xFF
     top_k: Annotated[int, Between(1, 256)]
@@ -146,6 +150,11 @@ class Manifest(Checked):
     inspect: Inspection | None = None
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
     training: Training | None = None
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)  # a class with slots is made anew, and `super()` would mean the one before
+        if self.vocabulary == "bytes" and self.vocabulary_size > BYTES:
+            raise NotAccepted(f"{self.vocabulary_size} is not from 2 to {BYTES}, the bytes", "vocabulary_size")
 
     def digest(self) -> str:
         """What names this model in answers: sha256 over the graphs' digests, so equal graphs are the same model."""

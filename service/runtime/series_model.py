@@ -33,6 +33,7 @@ class OnnxSeriesModel:
         graph = manifest.graph
         self._graph, self._session = graph, session
         self.width, self.names, self.step = manifest.width, manifest.names, manifest.step
+        self.numbers_a_step = manifest.width
         self.shapes = [StateShape(s.width, _FLOAT32, s.initial) for s in graph.states]
         self._wanted = [graph.expected, *(state.output for state in graph.states)]
         self._fed = [state.input for state in graph.states]

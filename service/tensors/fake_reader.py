@@ -20,7 +20,7 @@ class FakeReader:
 
     def __init__(self, name: str = "series", width: int = 1) -> None:
         self.identity = ModelIdentity(name, "1" * 64, "numbers")
-        self.width = width
+        self.width = self.numbers_a_step = width
         self.chunks: list[tuple[int, int]] = []
 
     def initial_states(self, rows: int) -> States:

@@ -18,7 +18,14 @@ Inputs = NDArray[np.int64] | NDArray[np.float32]
 
 
 class Reader(Protocol):
-    """A recurrent network. A row's result is bit-identical in any batch and any chunking."""
+    """A recurrent network. A row's result is bit-identical in any batch and any chunking.
+
+    numbers_a_step: what it computes for a row's step, and holds while it reads a chunk.
+    """
+
+    @property
+    def numbers_a_step(self) -> int:
+        """See above."""
 
     @property
     def identity(self) -> ModelIdentity:
@@ -28,9 +35,10 @@ class Reader(Protocol):
         """Before the first step, one array [rows, width] per recurrent tensor."""
 
     def read_chunk(self, inputs: Inputs, states: States) -> tuple[NDArray[np.float32], States]:
-        """What is said after each step, float32 [time, rows, outputs], and the states after the last; none is mutated.
+        """What is said of each step, float32 [time, rows, outputs], and the states after the last; none is mutated.
 
-        Outputs: of numbers, what is expected of the next step; of words, the log-probability of each to come next.
+        Outputs: of numbers, what is expected of the next step; of words, the one log-probability that the token had,
+        and what may come next is the last of the states, float32 [rows, words].
         Raises ModelError if the runtime refuses the chunk, or what it gives is not finite. One thread at a time.
         """
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _AT_ONCE_S = 0.0005
 _PIECE_S = 0.005
 _MOST = 4096  # rows times steps of a piece, however quick the model is
+_MOST_NUMBERS = 1 << 22  # that are computed in a piece: 16 MiB
 _UNKNOWN_S = 0.001  # a row's step of a model that has not run yet: so it runs on the thread first
 _CALL_S = 0.00005  # of a single step at least, whatever is in it
 _WRITTEN_AT_ONCE = 256  # numbers: a text of them takes a microsecond or two each
@@ -52,7 +53,8 @@ class Runner:
         step_s = self._step_s(reader)
         if steps * rows * step_s <= _AT_ONCE_S and not self._waiting:
             return self._timed(reader, steps * rows, reader.read_chunk, inputs, states)
-        piece = max(1, min(_MOST, int(_PIECE_S / step_s)) // rows)
+        most = min(_MOST, _MOST_NUMBERS // reader.numbers_a_step)
+        piece = max(1, min(most, int(_PIECE_S / step_s)) // rows)
         said = []
         with _Place(self):
             for start in range(0, steps, piece):

@@ -30,28 +30,25 @@ _RETRY_AFTER_S = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """After some steps: the states, and what was said last, float32 [rows, outputs]; None of a model of numbers that
-    has read none.
+    """After some steps: the states, and what is expected next, float32 [rows, outputs] (of words, that is the last of
+    the states); None of a model of numbers that has read none.
     """
 
     states: States
-    said: NDArray[np.float32] | None
+    expected: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """What came of some inputs. before: what had been said before the first of them.  said: float32 [time, rows,
-    outputs], after each.  after: where the rows stand then.
-    """
+    """What came of some inputs. said: float32 [time, rows, outputs], of each.  after: where the rows stand then."""
 
-    before: NDArray[np.float32] | None
     said: NDArray[np.float32]
     after: Place
 
     @property
     def last(self) -> NDArray[np.float32] | None:
-        """What is said at the end."""
-        return self.after.said
+        """What is expected at the end."""
+        return self.after.expected
 
 
 class Sequences:
@@ -172,15 +169,16 @@ class Sequences:
         if isinstance(model.reads, Numbers):
             return Place(states, None)
         begins = np.full((1, rows), model.reads.start_token, np.int64)
-        said, states = await self._runner.read(model.reader, begins, states)
-        return Place(states, said[-1])
+        _, states = await self._runner.read(model.reader, begins, states)
+        return Place(states, _distribution(states))
 
     async def _go_on(self, model: TensorModel, place: Place, inputs: Inputs, until_s: float | None) -> Read:
         if not len(inputs):
-            outputs = 0 if place.said is None else place.said.shape[1]
-            return Read(place.said, np.empty((0, inputs.shape[1], outputs), np.float32), place)
+            outputs = model.reads.width if isinstance(model.reads, Numbers) else 1
+            return Read(np.empty((0, inputs.shape[1], outputs), np.float32), place)
         said, states = await self._runner.read(model.reader, inputs, place.states, until_s=until_s)
-        return Read(place.said, said, Place(states, said[-1]))
+        expected = said[-1].copy() if isinstance(model.reads, Numbers) else _distribution(states)
+        return Read(said, Place(states, expected))
 
     def _keep(self, key: SessionKey, logged: Logged, place: Place) -> None:
         self._forget_state(key)
@@ -222,6 +220,11 @@ def _not_its_log(why: object) -> InvalidArgument:
     )
 
 
+def _distribution(states: States) -> NDArray[np.float32]:
+    """What a model of words expects, see `ports.Reader`."""
+    return states[-1].astype(np.float32, copy=False)
+
+
 def _size(place: Place) -> int:
-    arrays = [*place.states, *([] if place.said is None else [place.said])]
-    return _ENTRY_BYTES + sum(array.nbytes for array in arrays)
+    arrays = {id(array): array.nbytes for array in (*place.states, place.expected) if array is not None}
+    return _ENTRY_BYTES + sum(arrays.values())

@@ -36,6 +36,7 @@ _WAY_OUT = (
     "--full --corpus libcommons-lang3-java-3.12.0`; or `--corpus package:networkx`, or any other folder of code"
 )
 _LAYERS = 3
+_ROWS, _TIME = 16, 256  # fewer rows of longer chunks than posts': comments and blocks are longer than a post
 _SAMPLES_SEED = 1_000
 _READ = 6_000  # characters of each file that bits are measured on
 _START, _LENGTH, _EVERY = 1_000, 250, 800  # characters of each file: before the units are asked, asked about, between
@@ -49,7 +50,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 128
     embedding: Annotated[int, Between(1, 128)] = 32
-    megabytes: Annotated[float, Between(0.001, 10_000)] = 62.0
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 300.0
     samples: Annotated[int, Between(2, 1_000)] = 48
     length: Annotated[int, Between(500, 20_000)] = 4_000
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.6
@@ -209,7 +210,7 @@ def networks(bench: Bench, settings: Settings) -> dict[str, Network]:
         corpus = read_corpus(bench.corpus, (f"*{ending}",))
     trained = language or JAVA
     others = {language: shipped.kept(name) for language, name in _NETWORKS.items() if language != trained}
-    shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes)
+    shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes, rows=_ROWS, time=_TIME)
     name = _NETWORKS[trained]
     training = partial(train_on, corpus, shape, bench, name)
     network = replace(bench, full=True).network(name, config_for(corpus, shape), training)

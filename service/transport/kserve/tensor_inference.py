@@ -17,6 +17,7 @@ from service.sessions.records import SessionKey
 from service.tensors.ports import Inputs, Numbers, TensorModel
 from service.tensors.running import Runner
 from service.tensors.sequences import Read, Sequences
+from service.transport.kserve.metadata import LOG_PROBABILITIES
 from service.transport.kserve.parameters import (
     SEQUENCE_PARAMETERS,
     InSequence,
@@ -34,6 +35,7 @@ from service.transport.kserve.tensors import Tensor
 from service.transport.kserve.turns import Turns
 
 MAX_STEPS: Final = 1024
+MAX_LOG_PROBABILITIES: Final = 256 * 1024
 _TOP_K: Final = 16
 _OF_NUMBERS: Final = (*SEQUENCE_PARAMETERS, "steps")
 _OF_WORDS: Final = (*SEQUENCE_PARAMETERS, "top_k")
@@ -84,6 +86,7 @@ class TensorInference:
             if name not in names:
                 raise refusals.unexpected_output(name)
         chunks = read_inputs(model, inputs, refusals)
+        _check_size(model, sum(chunk.shape[1] for chunk in chunks), wanted)
         timeout_s = None if options.timeout_us is None else self._clock() + options.timeout_us / 1e6
         until_s = min((at for at in (timeout_s, deadline_s) if at is not None), default=None)
         wish = _Wish(
@@ -102,7 +105,8 @@ class TensorInference:
             if error.field == "inputs" and not isinstance(error, Malformed):  # a sentence of Triton's stays
                 raise InvalidArgument(f"inputs.{inputs[0].name}", error.message) from error
             raise
-        return outputs_of_tensors(model, answered, wish.outputs, wish.top_k)
+        size = sum(one.read.last.size for one in answered if one.read.last is not None)
+        return await self._runner.apart(size, outputs_of_tensors, model, answered, wish.outputs, wish.top_k)
 
     async def _answer(
         self,
@@ -159,6 +163,18 @@ class TensorInference:
             model.reader, read.last, read.after.states, wish.steps, until_s=wish.until_s
         )
         return Answered(chunk, read, forecast)
+
+
+def _check_size(model: TensorModel, rows: int, wanted: Sequence[str]) -> None:
+    """Raises InvalidArgument (`outputs`) for more log-probabilities than one answer may hold."""
+    if isinstance(model.reads, Numbers) or (wanted and LOG_PROBABILITIES not in wanted):
+        return
+    if rows * model.reads.size > MAX_LOG_PROBABILITIES:
+        raise InvalidArgument(
+            "outputs",
+            f"{LOG_PROBABILITIES} of {rows} rows are {rows * model.reads.size:,} numbers, and an answer holds at most "
+            f"{MAX_LOG_PROBABILITIES:,}: send fewer rows, or name the other outputs alone",
+        )
 
 
 def _top_k(model: TensorModel, given: Parameters) -> int:

@@ -80,11 +80,4 @@ class _Said:
 
     def _likelihoods(self) -> list[float]:
         """Rounded once: the same whatever the order, and however the words were cut into pieces of one request."""
-        found = []
-        for one in self._answered:
-            assert one.read.before is not None, "words begin with the start"
-            before = np.concatenate([one.read.before[None], one.read.said[:-1]]) if len(one.chunk) else one.read.said
-            for row in range(one.chunk.shape[1]):
-                picked = before[np.arange(len(one.chunk)), row, one.chunk[:, row].astype(np.int64)]
-                found.append(fsum(picked.tolist()))
-        return found
+        return [fsum(row) for one in self._answered for row in one.read.said[:, :, 0].T.tolist()]

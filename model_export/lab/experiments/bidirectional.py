@@ -26,6 +26,7 @@ from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Picture
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
+from model_export.lab.rates import at_the_better_rate
 from model_export.lab.sequences import IGNORED, Batch
 from model_export.lab.symbols import Symbols
 from model_export.lab.texts import ASCII, Texts, read
@@ -60,8 +61,8 @@ class Settings(Checked):
     """
 
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
-    seeds: Annotated[int, Between(1, 20)] = 2
-    steps: Annotated[int, Between(10, 100_000)] = 800
+    seeds: Annotated[int, Between(1, 20)] = 3
+    steps: Annotated[int, Between(10, 100_000)] = 5_000
 
 
 SIDE = Claim(
@@ -141,37 +142,40 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     texts = read(variants.corpus_of(bench), least_bytes=ROWS * WINDOW * settings.steps, held_out_each=HELD_OUT_EACH)
     found: dict[str, dict[str, Any]] = {}
     for name, config in configs(settings).items():
-        found[name] = {"units": config.units, "parameters": learned_parameters(config), "examined": []}
-        for seed in range(settings.seeds):
 
-            def train(name: str = name, config: NetworkConfig = config, seed: int = seed) -> Any:
-                return _trained(name, config, texts, seed, settings, bench)
+        def train(seed: int, rate: float, beat: float, name: str = name, config: NetworkConfig = config) -> Any:
+            what, recipe = f"{name}, seed {seed}, rate {rate}", Recipe(settings.steps, rate=rate)
+            return bench.part(
+                variants.of_one(bench, settings), what, lambda: _trained(config, texts, seed, recipe, beat, bench, what)
+            )
 
-            trained = bench.part(variants.of_one(bench, settings), f"{name}, seed {seed}", train)
-            found[name]["examined"].append(trained["examined"])
-            if "fills" in trained:
-                found[name]["fills"] = trained["fills"]
-            if "parity" in trained:
-                found[name]["parity"] = trained["parity"]
+        rate, trained = at_the_better_rate(train, settings.seeds)
+        found[name] = {
+            "units": config.units,
+            "parameters": learned_parameters(config),
+            "rate": rate,
+            "examined": [one["examined"] for one in trained],
+            **{what: trained[0][what] for what in ("fills", "parity") if what in trained[0]},
+        }
     return {"networks": found, "corpus_sha256": texts.sha256, "train_bytes": texts.train_bytes}
 
 
 def _trained(
-    name: str, config: NetworkConfig, texts: Texts, seed: int, settings: Settings, bench: Bench
+    config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
 ) -> dict[str, Any]:
-    """One training, and what its network fills in."""
+    """One training, and what its network fills in; if its loss is below `beat`, examples, and it is exported."""
     network, generator = new_network(config, seed), np.random.default_rng(seed)
 
     def draw(step: int) -> Batch:
         rows = windows(texts.train, ROWS, generator)
         return blanked(rows, generator.random(rows.shape) < _BLANKS)
 
-    fit(network, draw, Recipe(settings.steps, rate=variants.RATE), bench, f"{name}, seed {seed}")
-    found: dict[str, Any] = {"examined": examine(network, texts.held_out)}
-    if seed == 0:
+    loss = fit(network, draw, recipe, bench, what)
+    found: dict[str, Any] = {"loss": loss, "examined": examine(network, texts.held_out)}
+    if loss < beat:
         found["fills"] = [fillings(network, text) for text in EXAMPLES]
-    if seed == 0 and not network.stack.causal:
-        found["parity"] = parity(network, bench.keep("bidirectional", network))
+        if not network.stack.causal:
+            found["parity"] = parity(network, bench.keep("bidirectional", network))
     return found
 
 

@@ -50,7 +50,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 128
     embedding: Annotated[int, Between(1, 128)] = 32
-    megabytes: Annotated[float, Between(0.001, 10_000)] = 300.0
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 200.0
     samples: Annotated[int, Between(2, 1_000)] = 48
     length: Annotated[int, Between(500, 20_000)] = 4_000
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.6

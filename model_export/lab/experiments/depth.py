@@ -20,6 +20,7 @@ from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
+from model_export.lab.rates import at_the_better_rate
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, Texts, bits_per_byte, fit_on_texts, read
 from model_export.lab.training import Recipe, new_network
@@ -39,8 +40,8 @@ class Settings(Checked):
     """
 
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
-    seeds: Annotated[int, Between(1, 20)] = 2
-    steps: Annotated[int, Between(10, 100_000)] = 500
+    seeds: Annotated[int, Between(1, 20)] = 3
+    steps: Annotated[int, Between(10, 100_000)] = 5_000
 
 
 TWO = Claim(
@@ -93,20 +94,23 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     """
     shapes, bytes_read = configs(settings), variants.STREAMS.bytes_read(settings.steps)
     texts = read(variants.corpus_of(bench), least_bytes=bytes_read, held_out_each=variants.HELD_OUT_EACH)
-    found: dict[int, dict[str, Any]] = {
-        depth: {"units": config.units, "parameters": learned_parameters(config), "bits_per_byte": []}
-        for depth, config in shapes.items()
-    }
-    for seed in range(settings.seeds):
-        for depth, config in shapes.items():
+    found: dict[int, dict[str, Any]] = {}
+    for depth, config in shapes.items():
 
-            def train(config: NetworkConfig = config, seed: int = seed) -> Any:
-                return _trained(config, texts, seed, settings, bench)
+        def train(seed: int, rate: float, beat: float, config: NetworkConfig = config) -> Any:
+            what, recipe = f"{config.layers} layers, seed {seed}, rate {rate}", Recipe(settings.steps, rate=rate)
+            return bench.part(
+                variants.of_one(bench, settings), what, lambda: _trained(config, texts, seed, recipe, beat, bench, what)
+            )
 
-            trained = bench.part(variants.of_one(bench, settings), f"{depth} layers, seed {seed}", train)
-            found[depth]["bits_per_byte"].append(trained["bits_per_byte"])
-            if "kept" in trained:
-                found[depth]["kept"] = trained["kept"]
+        rate, trained = at_the_better_rate(train, settings.seeds)
+        found[depth] = {
+            "units": config.units,
+            "parameters": learned_parameters(config),
+            "rate": rate,
+            "bits_per_byte": [one["bits_per_byte"] for one in trained],
+            "kept": trained[0]["kept"],
+        }
     folders = {str(depth): bench.out / folder_of(depth) for depth in DEPTHS}
     for name, ratio in step_ratios(folders, str(DEPTHS[0])).items():
         found[int(name)]["step_ratio"] = ratio
@@ -118,12 +122,14 @@ def folder_of(depth: int) -> str:
     return f"depth-{depth}"
 
 
-def _trained(config: NetworkConfig, texts: Texts, seed: int, settings: Settings, bench: Bench) -> dict[str, Any]:
-    what = f"{config.layers} layers, seed {seed}"
-    network, recipe = new_network(config, seed), Recipe(settings.steps, rate=variants.RATE)
-    fit_on_texts(network, texts.train, variants.STREAMS, recipe, bench, what, seed)
-    found: dict[str, Any] = {"bits_per_byte": bits_per_byte(network, texts.held_out)}
-    if seed > 0:
+def _trained(
+    config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
+) -> dict[str, Any]:
+    """One training; the network is kept, and watched, if its loss is below `beat`."""
+    network = new_network(config, seed)
+    loss = fit_on_texts(network, texts.train, variants.STREAMS, recipe, bench, what, seed)
+    found: dict[str, Any] = {"loss": loss, "bits_per_byte": bits_per_byte(network, texts.held_out)}
+    if loss >= beat:
         return found
     bench.keep(folder_of(config.layers), network)
     return {**found, "kept": [curve.tolist() for curve in what_is_kept(network, texts.held_out)]}
@@ -158,7 +164,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     measured = bench.measured(variants.asked_of(bench, settings), lambda: measure(bench, settings))
     depths: Mapping[str, Mapping[str, Any]] = measured["depths"]
     one, two, three = (float(np.mean(depths[str(depth)]["bits_per_byte"])) for depth in DEPTHS)
-    spread = float(np.sqrt(np.mean([np.var(depths[str(depth)]["bits_per_byte"]) for depth in DEPTHS])))
+    spread = variants.deviation(*(depths[str(depth)]["bits_per_byte"] for depth in DEPTHS[:2]))
     kept = depths[str(DEPTHS[-1])]["kept"]
     lowest, *_, top = (bytes_until_forgotten(curve) for curve in kept)
     verdicts = (

@@ -6,7 +6,8 @@ learns by heart; what is compared is bits per byte of files that no training saw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import NetworkConfig, learned_parameters, widest
+from model_export.lab.rates import at_the_better_rate
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_on_texts, read
 from model_export.lab.training import Recipe, new_network
@@ -29,7 +31,6 @@ WRITTEN_OUT = ("full-memory-lstm", "layer-norm-lstm")  # a Scan: ONNX has no ope
 GATED = (PLAIN, *PEEPHOLES, "coupled-lstm", "gru", "layer-norm-lstm")
 CELLS = (SIMPLE, FIRST, *GATED)
 NARROW_GRU = "gru, as wide as the lstm"
-RATE = 0.01  # of 0.003 and this, every cell fitted what it read better with this one
 EMBEDDING = 24
 HELD_OUT_EACH = 8192  # of each held-out file
 STREAMS = Streams(rows=32, chunk=64)
@@ -39,12 +40,13 @@ STREAMS = Streams(rows=32, chunk=64)
 class Settings(Checked):
     """parameters: of each network, at most.
 
-    seeds: networks of each cell.  steps: of training, 2,048 bytes each.
+    seeds: networks of each cell.  steps: of training, 2,048 bytes each. The first seed is trained once for each
+    learning rate (`rates.py`).
     """
 
     parameters: Annotated[int, Between(5_000, 2_000_000)] = 50_000
-    seeds: Annotated[int, Between(1, 20)] = 2
-    steps: Annotated[int, Between(10, 100_000)] = 500
+    seeds: Annotated[int, Between(1, 20)] = 3
+    steps: Annotated[int, Between(10, 100_000)] = 5_000
 
 
 NO_WINNER = Claim(
@@ -59,7 +61,7 @@ NO_WINNER = Claim(
 WITHIN_SEEDS = Claim(
     "best_within_seeds",
     "Which of them is best is decided by the seeds.",
-    "bits per byte between the best gated cell and the next, over the standard deviation of seeds",
+    "bits per byte between the best gated cell and the next, over the standard deviation of their seeds",
     2,
     sense="at most",
     digits=1,
@@ -143,21 +145,26 @@ def configs(settings: Settings) -> dict[str, NetworkConfig]:
 
 
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
-    """By cell: units, parameters, step_ratio, and bits_per_byte, a list over the seeds; the text's sha256."""
+    """By cell: units, parameters, rate, step_ratio, and bits_per_byte, a list over the seeds; the text's sha256."""
     shapes = configs(settings)
     texts = read(corpus_of(bench), least_bytes=STREAMS.bytes_read(settings.steps), held_out_each=HELD_OUT_EACH)
-    found: dict[str, dict[str, Any]] = {
-        cell: {"units": config.units, "parameters": learned_parameters(config), "bits_per_byte": []}
-        for cell, config in shapes.items()
-    }
-    for seed in range(settings.seeds):
-        for cell, config in shapes.items():
+    found: dict[str, dict[str, Any]] = {}
+    for cell, config in shapes.items():
 
-            def train(cell: str = cell, config: NetworkConfig = config, seed: int = seed) -> Any:
-                return _trained(cell, config, texts, seed, settings, bench)
+        def train(seed: int, rate: float, beat: float, cell: str = cell, config: NetworkConfig = config) -> Any:
+            what = f"{cell}, seed {seed}, rate {rate}"
+            recipe = Recipe(settings.steps, rate=rate)
+            return bench.part(
+                of_one(bench, settings), what, lambda: _trained(cell, config, texts, seed, recipe, beat, bench, what)
+            )
 
-            trained = bench.part(of_one(bench, settings), f"{cell}, seed {seed}", train)
-            found[cell]["bits_per_byte"].append(trained["bits_per_byte"])
+        rate, trained = at_the_better_rate(train, settings.seeds)
+        found[cell] = {
+            "units": config.units,
+            "parameters": learned_parameters(config),
+            "rate": rate,
+            "bits_per_byte": [one["bits_per_byte"] for one in trained],
+        }
     ratios = step_ratios({cell: bench.out / folder_of(cell) for cell in CELLS}, PLAIN)
     for cell, ratio in ratios.items():
         found[cell]["step_ratio"] = ratio
@@ -185,12 +192,12 @@ def folder_of(cell: str) -> str:
 
 
 def _trained(
-    cell: str, config: NetworkConfig, texts: Texts, seed: int, settings: Settings, bench: Bench
+    cell: str, config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
 ) -> dict[str, float]:
-    """One training; the first seed's network is kept."""
-    network, recipe = new_network(config, seed), Recipe(settings.steps, rate=RATE)
-    loss = fit_on_texts(network, texts.train, STREAMS, recipe, bench, f"{cell}, seed {seed}", seed)
-    if seed == 0 and cell in CELLS:
+    """One training; the network is kept if its loss is below `beat`."""
+    network = new_network(config, seed)
+    loss = fit_on_texts(network, texts.train, STREAMS, recipe, bench, what, seed)
+    if loss < beat and cell in CELLS:
         bench.keep(folder_of(cell), network)
     return {"loss": loss, "bits_per_byte": bits_per_byte(network, texts.held_out)}
 
@@ -200,9 +207,9 @@ def run(bench: Bench, settings: Settings) -> Finding:
     measured = bench.measured(asked_of(bench, settings), lambda: measure(bench, settings))
     cells: Mapping[str, Mapping[str, Any]] = measured["cells"]
     bits = {cell: float(np.mean(one["bits_per_byte"])) for cell, one in cells.items()}
-    spread = {cell: float(np.std(one["bits_per_byte"])) for cell, one in cells.items()}
-    of_seeds = float(np.sqrt(np.mean([spread[cell] ** 2 for cell in GATED])))
+    spread = {cell: deviation(one["bits_per_byte"]) for cell, one in cells.items()}
     ranked = sorted(GATED, key=lambda cell: bits[cell])
+    of_seeds = deviation(*(cells[cell]["bits_per_byte"] for cell in ranked[:2]))
     others = [cell for cell in ranked if cell != PLAIN]
     peephole = min(PEEPHOLES, key=lambda cell: bits[cell])
     steps = {cell: float(cells[cell]["step_ratio"]) for cell in CELLS}
@@ -212,7 +219,7 @@ def run(bench: Bench, settings: Settings) -> Finding:
     verdicts = (
         NO_WINNER.verdict(1 - bits[others[0]] / bits[PLAIN], f"{others[0]} {_told(bits, others[0], PLAIN)}"),
         WITHIN_SEEDS.verdict(
-            (bits[ranked[1]] - bits[ranked[0]]) / of_seeds if of_seeds else float("nan"),  # one seed has no spread
+            (bits[ranked[1]] - bits[ranked[0]]) / of_seeds if of_seeds else math.nan,
             f"{ranked[0]} before {ranked[1]}; the deviation is {of_seeds:.4f}",
         ),
         GRU.verdict(bits["gru"] / bits[PLAIN] - 1, _told(bits, "gru", PLAIN)),
@@ -232,6 +239,12 @@ def run(bench: Bench, settings: Settings) -> Finding:
         Picture("steps", _draw_steps(steps, bits), _STEPS_CAPTION.format(written_out=" and ".join(WRITTEN_OUT))),
     )
     return Finding(verdicts, made, _STORY, {"bits_per_byte": bits, "spread": spread, **measured})
+
+
+def deviation(*groups: Sequence[float]) -> float:
+    """The standard deviation within groups of seeds, pooled; 0 where each is a single one, which has no spread."""
+    squares = sum(float(np.sum((np.array(group) - np.mean(group)) ** 2)) for group in groups)
+    return math.sqrt(squares / max(1, sum(len(group) - 1 for group in groups)))
 
 
 def _told(bits: Mapping[str, float], one: str, other: str) -> str:

@@ -6,8 +6,8 @@ Nobody writes "held" anywhere: it follows from the figure and the bar.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from model_export.errors import ExportError
 
@@ -22,6 +22,11 @@ class Claim:
 
     It holds if the figure is at least, or at most, the bar. `digits` after the point are shown; with `percent` as a
     share of a hundred.
+
+    What a setting decides stands in `says` and `figure` as the setting's name in braces, never as the number that it
+    is by default: "share of right answers up to {longest} letters". A name is a field of the experiment's settings or
+    a property of theirs ("{twice_longest}"), and takes Python's format ("{length:,}"); a brace that is meant is
+    doubled. `Experiment.answer` puts in the settings of the run, `Experiment.told` those that it is given.
     """
 
     key: str
@@ -35,6 +40,11 @@ class Claim:
     def verdict(self, figure: float, detail: str = "") -> Verdict:
         """What was measured, held against the bar."""
         return Verdict(self, float(figure), detail)
+
+    def told(self, settings: object) -> Claim:
+        """The claim with the settings' values in its sentences. Raises VerdictError for a name that is no setting."""
+        values = _Attributes(self.key, settings)
+        return replace(self, says=self.says.format_map(values), figure=self.figure.format_map(values))
 
     def show(self, value: float) -> str:
         """A number as this claim shows it."""
@@ -67,3 +77,16 @@ class Verdict:
     def shown(self) -> str:
         """The figure as the table shows it."""
         return self.claim.show(self.figure)
+
+
+class _Attributes(dict[str, Any]):
+    """What an object has, by name, as `str.format_map` asks for it."""
+
+    def __init__(self, claim: str, settings: object) -> None:
+        super().__init__()
+        self._claim, self._settings = claim, settings
+
+    def __missing__(self, name: str) -> Any:
+        if not hasattr(self._settings, name):
+            raise VerdictError(f"the claim {self._claim} tells of a setting {name!r} that its experiment does not have")
+        return getattr(self._settings, name)

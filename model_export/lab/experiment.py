@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from matplotlib.figure import Figure
@@ -75,7 +75,8 @@ class Experiment(Generic[S]):
     """One command of the lab.
 
     question: what a reader wants to know.  source: who asked it first.  settings: the defaults; the checked fields
-    are what `--set` may change.  run: trains or loads, looks, and answers every claim.  looks: settings that change
+    are what `--set` may change.  claims: their sentences name settings in braces (`Claim`), so that they say what was
+    measured whatever `--set` gave.  run: trains or loads, looks, and answers every claim.  looks: settings that change
     what is looked at and not what is trained.  looked: where `--layer` and `--unit` look, if there is one network to
     be looked at.  corpus: whether it trains on text that may be given, or, to train anew, must be.
     """
@@ -116,13 +117,22 @@ class Experiment(Generic[S]):
         except NotAccepted as error:
             raise TrainingError(f"{self.name}: {error}") from error
 
+    def told(self, settings: S) -> tuple[Claim, ...]:
+        """The claims as they read with these settings. Raises VerdictError if one names a setting that is not there."""
+        return tuple(claim.told(settings) for claim in self.claims)
+
     def answer(self, bench: Bench, settings: S) -> Finding:
-        """Run it. Raises VerdictError unless every claim got exactly one verdict."""
+        """Run it; the verdicts' claims read as with these settings.
+
+        Raises VerdictError unless every claim got exactly one verdict.
+        """
+        told = self.told(settings)
         finding = self.run(bench, settings)
         answered = [verdict.claim.key for verdict in finding.verdicts]
         if answered != [claim.key for claim in self.claims]:
             raise VerdictError(f"{self.name} answers {answered}, but claims {[claim.key for claim in self.claims]}")
-        return finding
+        verdicts = [replace(verdict, claim=claim) for verdict, claim in zip(finding.verdicts, told, strict=True)]
+        return replace(finding, verdicts=tuple(verdicts))
 
 
 def _read(experiment: str, name: str, text: str, default: object) -> object:

@@ -54,7 +54,7 @@ class Settings(Checked):
 STATED = Claim(
     "stated_exact",
     "The recurrence stated by hand does the right thing after every sequence of coins and walks.",
-    "share of right answers after all sequences of up to 12 actions",
+    "share of right answers after all sequences of up to {beyond} actions",
     1.0,
     percent=True,
 )
@@ -68,7 +68,7 @@ ONLY_THERE = Claim(
 LEARNED = Claim(
     "learned_exact",
     "A network of the same shape learns it from sequences.",
-    "share of right answers after all sequences as long as it was shown",
+    "share of right answers after all sequences of {longest} actions, as it was shown",
     1.0,
     percent=True,
 )
@@ -82,7 +82,7 @@ LEARNED_ONLY = Claim(
 LONGER = Claim(
     "learned_longer",
     "What it learned holds for sequences longer than any it was shown.",
-    "share of right answers after all sequences of up to 12 actions",
+    "share of right answers after all sequences of up to {beyond} actions",
     0.99,
     digits=3,
     percent=True,

@@ -16,7 +16,7 @@ from model_export.cells.lstm import Lstm
 from model_export.commands import lab as command
 from model_export.lab import catalogue
 from model_export.lab.bench import Bench
-from model_export.lab.claims import Claim
+from model_export.lab.claims import Claim, VerdictError
 from model_export.lab.experiment import Experiment, Finding
 from model_export.lab.looking import moved_without
 from model_export.lab.model_folder import WEIGHTS_FILE
@@ -91,9 +91,10 @@ def test_an_experiment_answers_its_claims_and_leaves_pictures_and_figures(name: 
 def test_an_experiment_has_its_page(name: str) -> None:
     page = (_LEARN / f"{name}.md").read_text(encoding="utf-8")
     assert f"carousel lab {name}" in page
-    for claim in catalogue.load(name).claims:
+    experiment = catalogue.load(name)
+    for claim in experiment.told(experiment.settings):
         assert claim.says in page, f"{name}.md does not tell of {claim.key}"
-    for served in catalogue.load(name).serves:
+    for served in experiment.serves:
         assert f"carousel serve --model lab/{served.model}" in page
         assert (_SHIPPED / served.model / MANIFEST_FILE).exists()
     for line in page.splitlines():
@@ -155,10 +156,9 @@ def test_a_small_network_is_trained_exported_and_looked_at(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", _WITHOUT_A_CORPUS)
 def test_the_smallest_settings_that_are_accepted_make_an_answer_however_bad(name: str, tmp_path: Path) -> None:
     experiment = catalogue.load(name)
-    finding = experiment.answer(
-        Bench(tmp_path, tmp_path / "out", experiment=name, full=True), experiment.with_settings(_least(experiment))
-    )
-    assert [verdict.claim for verdict in finding.verdicts] == list(experiment.claims)
+    least = experiment.with_settings(_least(experiment))
+    finding = experiment.answer(Bench(tmp_path, tmp_path / "out", experiment=name, full=True), least)
+    assert [verdict.claim for verdict in finding.verdicts] == list(experiment.told(least))
 
 
 def _least(experiment: Experiment[Any]) -> dict[str, str]:
@@ -229,6 +229,25 @@ def test_a_verdict_follows_from_its_figure() -> None:
     assert not claim.verdict(0.899).held
     assert not claim.verdict(float("nan")).held
     assert Claim("gate", "It is shut.", "mean", 0.2, sense="at most").verdict(0.2).held
+
+
+def test_what_a_claim_says_follows_from_the_settings(tmp_path: Path) -> None:
+    result = _run(["turnstile", "--set", "beyond=9", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    assert "all sequences of up to 9 actions" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", catalogue.NAMES)
+def test_claims_name_only_settings_that_there_are_and_leave_no_brace(name: str) -> None:
+    experiment = catalogue.load(name)
+    for claim in experiment.told(experiment.settings):
+        assert not set("{}") & set(claim.says + claim.figure), claim
+
+
+def test_a_claim_that_names_a_setting_that_is_not_there_is_an_error() -> None:
+    claim = Claim("share", "Most are right.", "share up to {farthest} letters", 0.9)
+    with pytest.raises(VerdictError, match="the claim share tells of a setting 'farthest'"):
+        claim.told(catalogue.load("counting").settings)
 
 
 def test_an_experiment_that_does_not_answer_its_claims_fails(tmp_path: Path) -> None:

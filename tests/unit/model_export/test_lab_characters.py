@@ -180,7 +180,38 @@ def test_a_unit_that_was_made_to_tell_a_property_is_found() -> None:
     found = Reading(_planted(), texts, length=60).find(Property("open", open_brackets), seed=0)
     assert found.best.place == Place(0, "c", 3)
     assert found.best.score > 0.99 and found.lead > 0.2
+    assert set(found.best_of) == set("ifogch") and found.best_of["c"] == found.best
+    assert found.best_of["i"].score < 0.1, "a gate that is always open tells nothing"
     json.dumps(found.as_document())
+
+
+def test_colours_say_yes_or_more_whatever_the_sign_of_the_unit() -> None:
+    generator = np.random.default_rng(0)
+    texts = ["".join("ab (cd) "[int(n)] for n in generator.integers(0, 8, 60)) for _ in range(24)]
+
+    def open_brackets(text: str) -> np.ndarray:
+        return np.cumsum([(letter == "(") - (letter == ")") for letter in text])
+
+    reading = Reading(_planted(), texts, length=60)
+    for sign in (1, -1):
+
+        def label(text: str, sign: int = sign) -> np.ndarray:
+            return sign * open_brackets(text) > 0
+
+        found = reading.find(Property("signed", label, lambda text: np.array([one != " " for one in text])), seed=0)
+        leaning, where = reading.leaning(found)
+        assert where.tolist() == [letter != " " for text in texts for letter in text]
+        told = reading.of_each(label).astype(np.bool_)
+        assert leaning[where & told].mean() > 0.3 > -0.3 > leaning[where & ~told].mean()
+        assert np.abs(leaning).max() == 1
+
+
+def test_lines_that_are_drawn_are_whole_and_none_is_blank() -> None:
+    texts = ["\n\n(a\n\nb)\n" + "(some text\nthat is long)\n" * 3 + "(\n\n"] * 6
+    reading = Reading(_network(), texts, length=80)
+    inside = Property("inside", lambda text: np.cumsum([(one == "(") - (one == ")") for one in text]) > 0)
+    number, part = reading.telling_lines(inside, 2)
+    assert reading.stretches[number].shown[part] == "(some text\nthat is long)\n"
 
 
 def test_stretches_of_long_texts_are_read_from_the_beginning() -> None:

@@ -94,3 +94,15 @@ def test_every_operation_answers_as_the_document_says(base_url: str) -> None:
 @pytest.mark.timeout(1200)
 def test_every_operation_answers_as_the_document_says_for_a_long_time(base_url: str) -> None:
     assert search(base_url, 200) == []
+
+
+def test_every_operation_that_takes_a_body_says_that_it_may_be_too_large_or_too_slow(base_url: str) -> None:
+    paths = httpx.get(f"{base_url}/openapi.json").json()["paths"]
+    bodies = {
+        f"{method} {path}": operation["responses"]
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    assert len(bodies) > 10
+    assert {name for name, responses in bodies.items() if not {"408", "413"} <= set(responses)} == set()

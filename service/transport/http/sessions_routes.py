@@ -50,7 +50,9 @@ class ListQuery(NoQuery):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "NOT_FOUND: no such session or model, as far as the caller can know"},
+    408: {"model": Problem, "description": "DEADLINE: the body stopped coming for half a minute"},
     409: {"model": Problem, "description": "REVISION_CONFLICT: carries the current `revision`"},
+    413: {"model": Problem, "description": "INVALID_ARGUMENT: the body is larger than this server takes"},
     422: {"model": Problem, "description": "INVALID_ARGUMENT: names the `field`"},
     429: {"model": Problem, "description": "OVERLOADED: retry after `retry_after_s`"},
     503: {"model": Problem, "description": "UNAVAILABLE: retry after `retry_after_s`"},

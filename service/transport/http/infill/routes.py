@@ -39,6 +39,8 @@ from service.transport.lifecycle import Lifecycle
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": LlamaErrorAnswer, "description": "A field is wrong, or not supported: the message names it"},
     404: {"model": LlamaErrorAnswer, "description": "No such model"},
+    408: {"model": LlamaErrorAnswer, "description": "The body stopped coming for half a minute"},
+    413: {"model": LlamaErrorAnswer, "description": "The body is larger than this server takes"},
     429: {"model": LlamaErrorAnswer, "description": "Overloaded: retry after the header `retry-after`"},
     503: {"model": LlamaErrorAnswer, "description": "Warming up, or ending"},
 }

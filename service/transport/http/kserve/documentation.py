@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Query
 from pydantic import BaseModel
 
+from service.transport.http.kserve.errors import BODY_REFUSALS, KserveError
 from service.transport.http.sessions_routes import NoQuery
 from service.transport.kserve.metadata import INPUTS, MAX_BATCH, OUTPUTS
 
@@ -73,7 +74,11 @@ ANSWER_EXAMPLE: Final[dict[str, Any]] = {
 def optional_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
     """What a route says of a body that it reads by itself, and that may be left out."""
     content = {"application/json": {"schema": inlined(model), "example": example}}
-    return {"requestBody": {"required": False, "content": content}}
+    refused = {"application/json": {"schema": inlined(KserveError)}}
+    return {
+        "requestBody": {"required": False, "content": content},
+        "responses": {str(status): {"description": text, "content": refused} for status, text in BODY_REFUSALS.items()},
+    }
 
 
 def inlined(model: type[BaseModel]) -> dict[str, Any]:

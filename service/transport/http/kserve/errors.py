@@ -34,9 +34,13 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": KserveError, "description": "INVALID_ARGUMENT, in Triton's words where it has some"},
     404: {"model": KserveError, "description": "NOT_FOUND: no such model or version"},
 }
+BODY_REFUSALS: Final[dict[int, str]] = {
+    408: "DEADLINE: the body stopped coming for half a minute",
+    413: "INVALID_ARGUMENT: the body is larger than this server takes",
+}
 INFER_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     **REFUSALS,
-    413: {"model": KserveError, "description": "INVALID_ARGUMENT: the body is larger than this server takes"},
+    **{status: {"model": KserveError, "description": text} for status, text in BODY_REFUSALS.items()},
     429: {"model": KserveError, "description": "OVERLOADED: retry after the header `retry-after`"},
     503: {"model": KserveError, "description": "UNAVAILABLE: also when the request's `timeout` is over"},
     504: {"model": KserveError, "description": "DEADLINE: the caller's time was up"},

@@ -47,7 +47,9 @@ The same request with the same `seed` gives the same text while `system_fingerpr
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "INVALID_ARGUMENT: `param` names the parameter"},
     404: {"model": ErrorAnswer, "description": "NOT_FOUND: no such model"},
+    408: {"model": ErrorAnswer, "description": "DEADLINE: the body stopped coming for half a minute"},
     409: {"model": ErrorAnswer, "description": "REVISION_CONFLICT: others write to the pinned session"},
+    413: {"model": ErrorAnswer, "description": "INVALID_ARGUMENT: the body is larger than this server takes"},
     429: {"model": ErrorAnswer, "description": "OVERLOADED: retry after the header `retry-after`"},
     503: {"model": ErrorAnswer, "description": "UNAVAILABLE: retry after the header `retry-after`"},
 }

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from model_export.cells.cell import Cell, Signals, States
+from model_export.cells.cell import Cell
+from model_export.cells.followed import followed
 from model_export.errors import ExportError
 from model_export.graphs import contract, recurrent
 from model_export.graphs.building import GraphBuilder, serialize, tensor
@@ -82,23 +83,6 @@ class _Name:
     name: str
 
 
-class _OneStep(nn.Module):
-    """A cell's step as fx follows it; the states come one by one."""
-
-    def __init__(self, cell: Cell) -> None:
-        super().__init__()
-        self.cell = cell
-
-    def forward(self, x: Tensor, *states: Tensor) -> tuple[States, Signals]:
-        return self.cell.step(x, states)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Nothing is a leaf: the equations themselves are wanted."""
-        return False
-
-
 _OPERATORS = {
     "matmul": "MatMul",
     "add": "Add",
@@ -117,8 +101,7 @@ class _Writer(fx.Interpreter):
     """Runs a cell's step on names in place of numbers, and writes the nodes that this takes."""
 
     def __init__(self, cell: Cell, outer: GraphBuilder, body: GraphBuilder) -> None:
-        module = _OneStep(cell)
-        super().__init__(fx.GraphModule(module, _Tracer().trace(module)))
+        super().__init__(followed(cell))
         self._outer, self._body, self._count = outer, body, 0
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -11,6 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model_export.cells.catalogue import CELLS, make_cell
+from model_export.cells.full_memory import FullMemoryLstm
+from model_export.cells.layer_norm import LayerNormLstm
+from model_export.cells.peephole import PeepholeLstm
 from model_export.errors import TrainingError
 from model_export.lab.bench import Bench
 from model_export.lab.clamping import Clamp, scores_with
@@ -83,10 +87,76 @@ def test_sparseness_is_one_for_a_single_active_unit_and_zero_for_all_alike() -> 
     assert sparseness(np.full((3, 10), -0.3)) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "feed-forward", "peephole-lstm", "layer-norm-lstm"])
+_CAUSAL = [name for name in CELLS if make_cell(name, 1, 1).causal]
+
+
+@pytest.mark.parametrize("cell", _CAUSAL)
 def test_holding_nothing_changes_nothing(cell: str) -> None:
     network, read = _network(cell), torch.randint(0, 4, (9, 3))
     torch.testing.assert_close(scores_with(network, read, ()), network.scores(read).detach(), atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(_CAUSAL), st.integers(0, 1), st.integers(0, 5), st.integers(0, 2**31 - 1), st.data())
+def test_a_signal_held_where_it_is_anyway_changes_nothing(
+    cell: str, layer: int, unit: int, seed: int, data: st.DataObject
+) -> None:
+    torch.manual_seed(seed)
+    network = Network(NetworkConfig(_LETTERS, cell=cell, units=6, layers=2)).double().eval()
+    read = torch.randint(0, 4, (7, 3))
+    watched = network.watch(read)
+    letters = data.draw(st.lists(st.sampled_from(network.stack.layers[layer].signals), min_size=1, unique=True))
+    own = [Clamp(Place(layer, letter, unit), watched.signal(layer, letter)[:, :, unit]) for letter in letters]
+    torch.testing.assert_close(scores_with(network, read, own), watched.scores, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("cell", [name for name in _CAUSAL if "c" in make_cell(name, 1, 1).states])
+def test_with_the_memory_goes_what_the_cell_makes_of_it(cell: str) -> None:
+    network = _network(cell, layers=1)
+    read = torch.randint(0, 4, (1, 3))
+    (layer,) = network.stack.layers
+    _, signals = layer.step(network.embedding(read)[0], layer.initial(3))
+    c = signals["c"].clone()
+    c[:, 2] = 1.7
+    o, shown = signals["o"], c
+    if isinstance(layer, PeepholeLstm):
+        o = torch.sigmoid(torch.logit(o) + layer.p[2] * (c - signals["c"]))
+    if isinstance(layer, FullMemoryLstm):
+        o = torch.sigmoid(torch.logit(o) + (c - signals["c"]) @ layer.P.chunk(3)[2].T)
+    if isinstance(layer, LayerNormLstm):
+        shown = torch.nn.functional.layer_norm(c, (6,), layer.a_c, layer.s_c, 1e-5)
+    wanted = network.head(o * torch.tanh(shown)).detach()
+    held = scores_with(network, read, [Clamp(Place(0, "c", 2), 1.7)])[0]
+    torch.testing.assert_close(held, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_forget_gate_held_at_one_forgets_nothing() -> None:
+    torch.manual_seed(3)
+    network = Network(NetworkConfig(_LETTERS, units=6)).double().eval()
+    read = torch.randint(0, 4, (12, 1))
+    watched = network.watch(read)
+    held = scores_with(network, read, [Clamp(Place(0, "f", 1), 1.0)])
+    step, states = network.stack.layers[0].step, network.initial(1)[0]
+    for number, x in enumerate(network.embedding(read)):
+        before = states[1]
+        (h, c), signals = step(x, states)
+        c, h = c.clone(), h.clone()
+        c[:, 1] = before[:, 1] + (signals["i"] * signals["g"])[:, 1]
+        h[:, 1] = signals["o"][:, 1] * torch.tanh(c[:, 1])
+        states = (h, c)
+        torch.testing.assert_close(held[number], network.head(h).detach())
+    assert not torch.allclose(held[-1], watched.scores[-1])
+
+
+def test_what_holds_a_unit_has_a_value_for_every_step_and_row() -> None:
+    with pytest.raises(TrainingError, match=r"layer 0, unit 1, c is held at \(2,\) values, but \(9, 3\) are read"):
+        scores_with(_network(), torch.zeros(9, 3, dtype=torch.int64), [Clamp(Place(0, "c", 1), torch.zeros(2))])
+
+
+def test_a_layer_without_single_steps_cannot_be_held() -> None:
+    network = _network("bidirectional-lstm", layers=1)
+    with pytest.raises(TrainingError, match="it has no single steps"):
+        scores_with(network, torch.zeros(2, 1, dtype=torch.int64), [Clamp(Place(0, "h", 0))])
 
 
 def test_a_held_unit_has_its_value_at_every_step_and_the_others_read_it() -> None:
@@ -104,7 +174,7 @@ def test_a_held_unit_has_its_value_at_every_step_and_the_others_read_it() -> Non
     [
         (Place(2, "c", 0), "no layer 2; there are 0 to 1"),
         (Place(0, "c", 6), "no unit 6; it has 0 to 5"),
-        (Place(0, "g", 0), "'g' cannot be held in layer 0; it carries h, c"),
+        (Place(0, "z", 0), "layer 0 has no signal 'z'; it has i, f, o, g, c, h"),
     ],
 )
 def test_a_unit_or_layer_that_is_not_there_is_named(place: Place, message: str) -> None:

@@ -19,11 +19,12 @@ from model_export.corpora import Corpus, Document, Statistics, is_held_out
 from model_export.errors import TrainingError
 from model_export.lab import pictures, sampling
 from model_export.lab.bench import Bench
-from model_export.lab.character_units import Found, Property, Reading, draw_text
+from model_export.lab.character_units import CAPTION, Found, Property, Reading, draw_text
 from model_export.lab.claims import Claim, Verdict
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.post_maker import make_posts
 from model_export.lab.reading import posts
+from model_export.lab.reading.lexed import Share
 from model_export.lab.training_on_text import TextRecipe, config_for, read_corpus, train_on
 from service.model.checked import Between, Checked
 
@@ -65,6 +66,13 @@ UNSEEN = Claim(
     "It makes up hashtags: some that it writes it never read.",
     "share of the different hashtags in what it writes that stand nowhere in what it was trained on",
     0.1,
+    percent=True,
+)
+NEW_WORDS = Claim(
+    "hashtags_of_new_words",
+    "Even the words in them are made up now and then.",
+    "share of the different hashtags in what it writes with a part that is no word in what it was trained on",
+    0.05,
     percent=True,
 )
 LINKS = Claim(
@@ -147,32 +155,45 @@ def run(bench: Bench, settings: Settings) -> Finding:
     shape = TextRecipe(_LAYERS, settings.units, settings.embedding, settings.megabytes, rows=_ROWS)
     anew = replace(bench, full=bench.full or given is not None)
     network = anew.network(NAME, config_for(corpus, shape), partial(train_on, corpus, shape, bench, NAME))
-    read = [one.text.decode() for one in corpus.train]
+    read, held_out = ([one.text.decode() for one in part] for part in (corpus.train, corpus.held_out))
     written = sampling.write(
         network, settings.samples, _LONGEST, temperature=settings.temperature, seed=_SAMPLES_SEED + bench.seed
     )
     # A character is a byte where all is ASCII; labels are of characters.
-    asked = [text for one in corpus.held_out if (text := one.text.decode()).isascii()][:_ASKED]
+    asked = [text for text in held_out if text.isascii()][:_ASKED]
     wanted = properties(posts.proper_nouns(read))
     reading = Reading(network, asked, length=_LONGEST) if asked else None
     found = {} if reading is None else _find(reading, wanted, bench.seed)
-    unseen, links, quotes = posts.unseen(written, read), posts.links(written), posts.quotes(written)
+    as_many = held_out[: len(written)]
+    unseen, new_words = posts.unseen(written, read), posts.of_new_words(written, read)
+    links, quotes = posts.links(written), posts.quotes(written)
     verdicts = (
-        UNSEEN.verdict(unseen.value, str(unseen)),
+        UNSEEN.verdict(unseen.value, f"{unseen}; {_usual(UNSEEN, posts.unseen(as_many, read))}"),
+        NEW_WORDS.verdict(new_words.value, f"{new_words}; {_usual(NEW_WORDS, posts.of_new_words(as_many, read))}"),
         LINKS.verdict(links.value, str(links)),
         QUOTES.verdict(quotes.value, str(quotes)),
         *measure_units(found),
     )
-    drawn = () if reading is None else (Picture("units", draw_units(reading, wanted, found), _CAPTION),)
+    drawn = () if reading is None else (Picture("units", draw_units(reading, found), _CAPTION),)
+    words = posts.words_of(read)
     made_up = sorted(posts.hashtags(written) - posts.hashtags(read))
+    of_new_words = [tag for tag in made_up if not posts.made_of(tag, words)]
     details = {
         "samples": written[:_SHOWN],
         "made_up": made_up[:_SHOWN],
+        "of_new_words": of_new_words[:_SHOWN],
         "units": {name: one.as_document() for name, one in found.items()},
     }
-    return Finding(
-        verdicts, drawn, (*_STORY, "\n".join(written[:_SHOWN]), f"Made up: {', '.join(made_up[:_SHOWN])}."), details
+    told = (
+        "\n".join(written[:_SHOWN]),
+        f"Made up: {', '.join(made_up[:_SHOWN])}. Of words that nobody wrote: {', '.join(of_new_words[:_SHOWN])}.",
     )
+    return Finding(verdicts, drawn, (*_STORY, *told), details)
+
+
+def _usual(claim: Claim, share: Share) -> str:
+    """What the same measure gives of as many posts that people, or the grammar, wrote and no training saw."""
+    return f"of as many posts that were held out {claim.show(share.value)}"
 
 
 def _find(reading: Reading, wanted: Sequence[Property], seed: int) -> dict[str, Found]:
@@ -204,20 +225,16 @@ _STORY = (
     "A network of two layers reads posts of a line, character by character, and guesses the next character. Then it "
     "writes some by itself, and its units are asked, on posts that it never read, what they stand for.",
 )
-_CAPTION = (
-    "A post for each property, a character's background being what the unit that tells the property best shows there: "
-    "red above its mean, blue below."
-)
+_CAPTION = f"A post for each property. {CAPTION}"
 
 
-def draw_units(reading: Reading, wanted: Sequence[Property], found: Mapping[str, Found]) -> Figure:
+def draw_units(reading: Reading, found: Mapping[str, Found]) -> Figure:
     """For each property a post that has it, in the colours of its unit."""
     figure, axes = pictures.new_figure(max(len(found), 1), 1, width=11, height=0.85 * max(len(found), 1))
     for place, (name, one) in zip(axes, found.items(), strict=False):
-        asked = next(each for each in wanted if each.name == name)
-        number = _telling(reading, asked)
+        number = _telling(reading, one.asked)
         draw_text(place, reading, one, number, slice(0, reading.stretches[number].length))
-        place.set_title(f"{name}: {one.best.place}, score {one.best.score:.2f}", fontsize=9)
+        place.set_title(f"{name}: {one.best.place}, score {one.best.score:.2f}", fontsize=9, loc="left")
     return figure
 
 
@@ -236,7 +253,7 @@ EXPERIMENT = Experiment(
     question="What do the units of a network stand for that has read nothing but short posts?",
     source="After Edwin Chen, Exploring LSTMs (2017).",
     settings=Settings(),
-    claims=(UNSEEN, LINKS, QUOTES, HASHTAG, LINK, MENTION, PROPER, BE, ATTRIBUTION, CAPITALS, CHANCE, USED),
+    claims=(UNSEEN, NEW_WORDS, LINKS, QUOTES, HASHTAG, LINK, MENTION, PROPER, BE, ATTRIBUTION, CAPITALS, CHANCE, USED),
     run=run,
     looked=Looked(NAME, "Ada Holm will be late. #BigCity", lambda settings: (settings.units,) * _LAYERS),
     serves=(Served(NAME, "Maybe Ada Sto", "it goes on with the name, and perhaps a link"),),

@@ -31,6 +31,8 @@ _ATTRIBUTION = re.compile(
 _CAPITALS = re.compile(r"\b[A-Z]{2,}\b")
 _CAPITALIZED = re.compile(r"(?<![#@\w/.])[A-Z][a-z]+\b")
 _WORD = re.compile(r"(?<![#@\w/.])[A-Za-z]+\b")
+_ALONE = re.compile(r"(?<![#@\w/.:-])[A-Za-z]{2,}\b")
+_CAPITALIZED_PART = re.compile(r"[A-Z][a-z]+")
 _BEFORE_A_START = re.compile(r"(?:^|[.!?:\"\u201c\n])\s*$")
 
 
@@ -116,6 +118,37 @@ def unseen(written: Iterable[str], read: Iterable[str]) -> Share:
     """Of the hashtags that were written, each counted once, those that nowhere stood in what was read."""
     made = hashtags(written)
     return Share(len(made - hashtags(read)), len(made))
+
+
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """Words of some texts, in small letters: those that stand alone, and those with a capital in hashtags."""
+    found = set()
+    for text in texts:
+        found.update(_ALONE.findall(text))
+        found.update(part for tag in HASHTAG.findall(text) for part in _CAPITALIZED_PART.findall(tag))
+    return frozenset(word.lower() for word in found)
+
+
+def made_of(tag: str, words: frozenset[str]) -> bool:
+    """Whether a hashtag is nothing but some of these words in a row, and perhaps numbers; its capitals do not count."""
+    letters = re.sub(r"[\d_]+", " ", tag.removeprefix("#").lower())
+    return all(_cut_up(run, words) for run in letters.split())
+
+
+def _cut_up(run: str, words: frozenset[str]) -> bool:
+    reached = [True] + [False] * len(run)  # whether the first letters, as many as this, are words in a row
+    for end in range(1, len(run) + 1):
+        reached[end] = any(reached[start] and run[start:end] in words for start in range(end))
+    return reached[-1]
+
+
+def of_new_words(written: Iterable[str], read: Iterable[str]) -> Share:
+    """Of the hashtags that were written, each counted once, those with something in them that is no word that was read.
+
+    That is not said too often: a new word that falls into small ones, such as `art` and `in`, is not seen.
+    """
+    made, words = hashtags(written), words_of(read)
+    return Share(sum(not made_of(tag, words) for tag in made), len(made))
 
 
 def links(texts: Iterable[str]) -> Share:

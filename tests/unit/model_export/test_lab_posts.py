@@ -56,6 +56,25 @@ def test_hashtags_that_were_never_read_are_counted_once_each() -> None:
     assert (share.right, share.of) == (1, 3)
 
 
+def test_a_hashtag_of_words_that_nobody_wrote_is_told_from_words_put_together_anew() -> None:
+    read = ["The big river in May #BigCity #MusicNow", "see a1.example #river #bigcityriver @ada"]
+    words = posts.words_of(read)
+    assert {"river", "city", "music", "now", "see"} <= words
+    assert not {"bigcityriver", "example", "ada"} & words, "what no person would call a word of the texts"
+    for tag in ("#river", "#CityRiver", "#nowmusic27", "#MUSIC", "#riverRiver"):
+        assert posts.made_of(tag, words), tag
+    for tag in ("#Rivermusi", "#ada", "#xriver", "#concertriver"):
+        assert not posts.made_of(tag, words), tag
+    share = posts.of_new_words(["#CityRiver #rivver", "#rivver #2027"], read)
+    assert (share.right, share.of) == (1, 3)
+
+
+def test_the_grammar_itself_makes_hashtags_that_were_not_read_but_no_words() -> None:
+    made = list(dict.fromkeys(make_posts(6_000, 5)))
+    assert posts.unseen(made[:400], made[400:]).value > 0.3
+    assert posts.of_new_words(made[:400], made[400:]).right == 0
+
+
 def test_broken_links_and_open_quotes_are_told() -> None:
     share = posts.links(["https://x.example/a https://nodot http://a.example.", "see https://b.example/%zz|"])
     assert (share.right, share.of) == (2, 4)

@@ -61,7 +61,9 @@ FAMILIES = {
         "/v1/completions", "/v1/models", "/v1/models/none/such", '{"model": "fake", "prompt": "a"}', 400, _openai
     ),
     "llama.cpp": Family("/completion", "/props", None, '{"prompt": "a", "n_predict": 4}', 400, _llama),
-    "infill": Family("/infill", "/health", None, '{"input_prefix": "a", "input_suffix": ""}', 400, _llama),
+    "infill": Family(
+        "/infill", "/health", None, '{"input_prefix": "a", "input_suffix": "", "n_predict": 4}', 400, _llama
+    ),
     "KServe": Family(
         "/v2/models/fake/infer",
         "/v2",

@@ -64,7 +64,7 @@ BITS = Claim("java_bits", "It has learnt Java.", "bits a character on files that
 OPENS = _share(
     "opens_in_order",
     "A file opens as they all do: licence, package, imports, class.",
-    "share of the samples that have each of them, once and in this order",
+    "share of the samples that begin with a licence and one package, then imports if there are any, then a type",
     0.7,
 )
 PARAMS = _share(

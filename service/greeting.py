@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from service.engine.requests import ModelIdentity
+from service.model.example_request import curl, infer_path
 
-_TRY_TEXT = "import os\nfor root, dirs, files in os."
+_TRY: Mapping[str, object] = {
+    "text": "import os\nfor root, dirs, files in os.",
+    "suggest": {"count": 5, "stop": "word"},
+}
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -41,9 +44,9 @@ def greeting(
     """
     host = addresses.host
     http = f"http://{reachable(host, addresses.http_port)}"
-    path, body = "/v1/sessions", json.dumps({"text": _TRY_TEXT, "suggest": {"count": 5, "stop": "word"}})
+    path, body = "/v1/sessions", _TRY
     if tensors is not None:
-        path, body = f"/v2/models/{identities[0].name}/infer", json.dumps(tensors)
+        path, body = infer_path(identities[0].name), tensors
     served = ",\n  and ".join(
         f"{one.name} (digest {one.digest[:16]}, numerics {one.numerics_id})" for one in identities
     )
@@ -61,5 +64,5 @@ Carousel serves {served}
 
 Try it:
 
-  curl -s {http}{path}{key} -H 'content-type: application/json' -d '{body}' | python3 -m json.tool
+  {curl(http, path, body, key)} | python3 -m json.tool
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from service.model.manifest import Manifest, ModelFolderError
 from service.model.series_manifest import SeriesManifest, read_any_manifest
-from service.model.words import Words
+from service.model.words import UnknownWord, Words
 from service.runtime.onnx_model import load_model
 from service.runtime.series_model import load_series_model
 from service.sessions.limits import Limits
@@ -33,11 +33,10 @@ def load_tensor_model(config: ModelConfig) -> TensorModel:
         if config.precision == "int8":
             raise ModelFolderError(f"{config.folder} has no int8 graph: a model that reads numbers has fp32 alone")
         model = load_series_model(config.folder, config.threads)
-        return TensorModel(model, Numbers(model.width, model.names, model.step))
+        return TensorModel(model, Numbers(model.width, model.names, model.step), manifest.example)
     words = _words_of(config.folder, manifest)
-    return TensorModel(
-        WordReader(load_model(config.folder, config.precision or "auto", config.threads, vocabulary="words")), words
-    )
+    model_of_words = load_model(config.folder, config.precision or "auto", config.threads, vocabulary="words")
+    return TensorModel(WordReader(model_of_words), words, manifest.example or "")
 
 
 def _words_of(folder: Path, manifest: Manifest) -> Words:
@@ -48,7 +47,12 @@ def _words_of(folder: Path, manifest: Manifest) -> Words:
         )
     if manifest.start_token >= manifest.vocabulary_size or manifest.words[manifest.start_token]:
         raise ModelFolderError(f"{folder}: manifest.json: start_token: {manifest.start_token} is not that of the end")
-    return Words(manifest.words, manifest.start_token)
+    words = Words(manifest.words, manifest.start_token)
+    try:
+        words.encode(manifest.example or "")
+    except UnknownWord as error:
+        raise ModelFolderError(f"{folder}: manifest.json: example: {error}") from error
+    return words
 
 
 class TensorServing:

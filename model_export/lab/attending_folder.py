@@ -17,7 +17,7 @@ from model_export.errors import ExportError, ParityError
 from model_export.graph_session import open_session
 from model_export.graphs.building import GraphBuilder, serialize, tensor
 from model_export.lab.attention import AttendingNetwork
-from model_export.lab.model_folder import WEIGHTS_FILE
+from model_export.lab.model_folder import WEIGHTS_FILE, say_why_unserved
 from model_export.lab.network import NetworkConfig
 from model_export.parity import TOLERANCE
 
@@ -25,6 +25,10 @@ GRAPH_FILE = "model.onnx"
 SYMBOLS, LOG_PROBABILITIES, WEIGHTS = "symbols", "log_probabilities", "weights"
 _NEVER = -1e9  # e to this is 0 in float32, and no infinity is multiplied by 0 on the way
 _CONFIG = "config"
+_LOOKS_BACK = (
+    "this network looks back at everything that it has shown, so its state grows with the text, and what a server "
+    "keeps of a session is of one size. model.onnx reads whole sequences."
+)
 _SHAPES = ((1, 1), (3, 1), (7, 5), (64, 33), (242, 2))  # of sequences: time, rows
 
 
@@ -94,6 +98,7 @@ def save(network: AttendingNetwork, folder: Path) -> None:
     config = np.array(json.dumps(network.config.as_document()))
     arrays = {_CONFIG: config, **{key: _numpy(value) for key, value in network.state_dict().items()}}
     (folder / GRAPH_FILE).write_bytes(model)
+    say_why_unserved(folder, _LOOKS_BACK)
     with (folder / WEIGHTS_FILE).open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes the names for allow_pickle
 

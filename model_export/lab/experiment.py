@@ -37,10 +37,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model that the experiment leaves: its name in the folder of models, and what to type to see it do its trick."""
+    """A model that the experiment leaves: its name in the folder of models, and what to type to see it do its trick.
+
+    type_this: a text; a model of words is asked with it, one of numbers with numbers, `step` by step, over `/v2`.
+    see_that: what comes then, a clause.
+    """
 
     model: str
-    type_this: str
+    type_this: str | tuple[float, ...]
     see_that: str
 
 
@@ -96,7 +100,7 @@ class Experiment(Generic[S]):
     def check_place(self, settings: S, layer: int, unit: int | None) -> None:
         """Raises TrainingError if there is nothing to look at, or no such layer or unit in it."""
         if self.looked is None:
-            raise TrainingError(f"{self.name} compares many networks and leaves none for --layer and --unit to look at")
+            raise TrainingError(f"--layer and --unit: {self.name} has no one network whose units they could look at")
         self.looked.check(settings, layer, unit)
 
     def trains_otherwise(self, settings: S) -> bool:

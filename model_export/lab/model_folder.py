@@ -24,9 +24,9 @@ from model_export.isolation import check_steps_equal_chunks
 from model_export.lab.compact import is_rounded, packed, state_in_graph
 from model_export.lab.network import Network, NetworkConfig
 from model_export.lab.symbols import END, Symbols
-from model_export.lab.words import TOKENIZER_FILE, tokenizer
+from model_export.lab.words import TOKENIZER_FILE, Words, tokenizer
 from model_export.parity import check_against
-from service.model.manifest import Graph, Inspection, Manifest
+from service.model.manifest import UNSERVED_FILE, Graph, Inspection, Manifest
 
 WEIGHTS_FILE = "weights.npz"
 _CONFIG = "config"
@@ -75,8 +75,11 @@ class _NetworkOverTokens:
         return nn.functional.log_softmax(logits, dim=-1).numpy(), dict(named)
 
 
-def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Manifest:
-    """Export the network and keep its weights. Raises ExportError if a check fails; the folder is unchanged then."""
+def save(network: Network, folder: Path, *, name: str, made_by: str = "", example: str = "") -> Manifest:
+    """Export the network and keep its weights. Raises ExportError if a check fails; the folder is unchanged then.
+
+    example: the beginning of a text that shows what a network of words does.
+    """
     if not network.stack.causal:
         raise ExportError(f"{name}: a network that knows what comes next cannot be served")
     layers = network.stack.layers
@@ -96,7 +99,7 @@ def save(network: Network, folder: Path, *, name: str, made_by: str = "") -> Man
     config = network.config
     manifest = Manifest(
         name=folders.model_name(name),
-        **_of_words(network.symbols),
+        **_of_words(network.symbols, example),
         vocabulary_size=size,
         top_k=contract.top_k(size),
         graphs={"fp32": graph},
@@ -139,23 +142,37 @@ def _check_inspection(network: Network, inspection: bytes) -> None:
             raise ExportError(f"inspect.onnx and torch differ in {signal.output}")
 
 
-def save_unserved(network: Network, folder: Path) -> None:
-    """Export a network that needs to know what comes next: its graph and its weights, and no manifest.
+_KNOWS_WHAT_COMES = (
+    "what this network says of a byte depends on the bytes that come after it, which whoever types has not typed yet, "
+    "and would all change with the next keystroke. model.onnx reads whole texts."
+)
 
-    The graph's tensors are those of every model: tokens [time, rows] in, log_probabilities at `positions` out.
-    Raises ExportError.
+
+def save_unserved(network: Network, folder: Path) -> None:
+    """Export a network that needs to know what comes next: its graph, its weights, and why it is not served.
+
+    There is no manifest. The graph's tensors are those of every model: tokens [time, rows] in, log_probabilities at
+    `positions` out. Raises ExportError.
     """
     model = recurrent.build(tables(network), network.stack.layers)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / folders.GRAPH_FILES["fp32"]).write_bytes(model)
+    say_why_unserved(folder, _KNOWS_WHAT_COMES)
     _save_weights(network, folder / WEIGHTS_FILE)
 
 
-def _of_words(symbols: Symbols) -> dict[str, Any]:
+def say_why_unserved(folder: Path, reason: str) -> None:
+    """Leave the sentence that `carousel serve` answers with when it is asked to serve the folder."""
+    (folder / UNSERVED_FILE).write_text(reason + "\n", encoding="utf-8")
+
+
+def _of_words(symbols: Symbols, example: str) -> dict[str, Any]:
     """What a manifest says of a network of words; nothing of one of bytes, whose tokens are the bytes."""
     if symbols.are_bytes:
         return {}
-    return {"vocabulary": "words", "words": ("", *symbols.entries), "start_token": END, "separator_token": END}
+    Words(symbols).encode(example)  # raises, if it says a word that the network does not know
+    told = {"vocabulary": "words", "words": ("", *symbols.entries), "start_token": END, "separator_token": END}
+    return {**told, "example": example or None}
 
 
 def _save_weights(network: Network, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,19 @@ class _AsTorchRunsIt:
         return SeriesOutcome(expected.numpy(), {s.input: v for s, v in zip(self._states, flat, strict=True)})
 
 
-def save(network: SeriesNetwork, folder: Path, *, name: str, what: str, step: str, made_by: str = "") -> SeriesManifest:
+def save(
+    network: SeriesNetwork,
+    folder: Path,
+    *,
+    name: str,
+    what: str,
+    step: str,
+    made_by: str = "",
+    example: Sequence[float] = (),
+) -> SeriesManifest:
     """Export the network and keep its weights. Raises ExportError if a check fails; the folder is unchanged then.
 
-    what: what the numbers are.  step: what a step is.
+    what: what the numbers are.  step: what a step is.  example: steps that show what it does.
     """
     config, layers = network.config, network.stack.layers
     model = series.build(
@@ -67,6 +76,7 @@ def save(network: SeriesNetwork, folder: Path, *, name: str, what: str, step: st
         names=(what,),
         step=step,
         graph=graph,
+        example=tuple(map(float, example)),
         architecture={
             "network": config.cell,
             "layers": config.layers,
@@ -128,6 +138,8 @@ def kept(
             return network
         bench.console.print(f"{found} has another shape than was asked for: training a new one", highlight=False)
     network = train()
-    made_by = f"carousel lab {bench.experiment} --full --seed {bench.seed}"
-    save(network, bench.out / name, name=name, made_by=made_by, what=what, step=step)
+    shown = bench.asks.get(name)
+    example = () if shown is None or isinstance(shown, str) else shown
+    save(network, bench.out / name, name=name, made_by=bench.made_by, what=what, step=step, example=example)
+    bench.made.add(name)
     return network.eval()

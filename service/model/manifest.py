@@ -14,6 +14,8 @@ from typing import Annotated, Literal, Protocol
 
 from service.model.checked import Between, Checked, Matching, NotAccepted, NotEmpty
 
+UNSERVED_FILE = "not-served.txt"
+"""In place of a manifest, in a folder that was exported and cannot be served: one sentence that says why."""
 MANIFEST_FILE = "manifest.json"
 
 Precision = Literal["fp32", "int8"]
@@ -23,6 +25,7 @@ MAX_WORDS = 1 << 15
 """Tokens of a model of words: a distribution over so many is 128 KiB, of which a sequence keeps one."""
 
 _NAME = r"[A-Za-z0-9_.-]+"
+_REASON = 1000  # characters of a note that are told
 
 
 class ModelFolderError(Exception):
@@ -134,8 +137,9 @@ class Training(Checked):
 class Manifest(Checked):
     """What a server must know to serve the folder, and what a reader wants to know of it.
 
-    vocabulary: what a token is; sessions are texts of bytes, so a model of words is for other tools, and `words` says
-    which token is which, the first being that which begins and ends a text.
+    vocabulary: what a token is; sessions are texts of bytes, so a model of words is asked over tensors, and `words`
+    says which token is which, the first being that which begins and ends a text. example: the beginning of a text that
+    shows what such a model does.
     """
 
     format: Literal[1] = 1
@@ -148,6 +152,7 @@ class Manifest(Checked):
     top_k: Annotated[int, Between(1, 256)]
     graphs: Annotated[dict[Precision, Graph], NotEmpty()]
     inspect: Inspection | None = None
+    example: str | None = None
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
     training: Training | None = None
 
@@ -186,10 +191,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelFolderError(
-            f"{folder} is not a model folder: {MANIFEST_FILE} cannot be read ({error.strerror}); "
-            "make one with `carousel train` or `carousel adopt`"
-        ) from error
+        raise ModelFolderError(_without_manifest(folder, error)) from error
     try:
         document = json.loads(text)
         if isinstance(document, dict) and document.get("vocabulary") == "numbers":
@@ -199,6 +201,21 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(document)
     except ValueError as error:  # no JSON, or NotAccepted
         raise ModelFolderError(f"{path}: {error}") from error
+
+
+def _without_manifest(folder: Path, error: OSError) -> str:
+    """Why a folder without a manifest is not served: in its own words if it has some."""
+    if isinstance(error, FileNotFoundError):
+        try:
+            with (folder / UNSERVED_FILE).open(encoding="utf-8") as file:
+                return f"{folder} is exported for other tools and cannot be served: {file.read(_REASON).strip()}"
+        except (OSError, ValueError):  # there is none: then it is no folder of ours
+            if any(folder.glob("*.onnx")):
+                return f"{folder} has an ONNX file but no {MANIFEST_FILE}; `carousel adopt` makes a model folder of it"
+    return (
+        f"{folder} is not a model folder: {MANIFEST_FILE} cannot be read ({error.strerror}); "
+        "make one with `carousel train` or `carousel adopt`"
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,6 +40,7 @@ class SeriesManifest(Checked):
     """What a server must know to serve the folder.
 
     width: how many numbers a step has.  names: what each of them is, `width` names or none.  step: what a step is.
+    example: steps that show what the model does, one number after another, or none.
     """
 
     format: Literal[2] = 2
@@ -48,6 +50,7 @@ class SeriesManifest(Checked):
     names: tuple[str, ...] = ()
     step: str = "step"
     graph: SeriesGraph
+    example: tuple[float, ...] = ()
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -70,4 +73,6 @@ def read_any_manifest(folder: Path) -> Manifest | SeriesManifest:
         raise ModelFolderError(f"{path}: {error}") from error
     if manifest.names and len(manifest.names) != manifest.width:
         raise ModelFolderError(f"{path}: names: {len(manifest.names)} names for {manifest.width} numbers of a step")
+    if len(manifest.example) % manifest.width or not all(map(math.isfinite, manifest.example)):
+        raise ModelFolderError(f"{path}: example: not whole steps of {manifest.width} finite numbers")
     return manifest

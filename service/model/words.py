@@ -27,6 +27,12 @@ class Words:
         """How many tokens there are."""
         return len(self.entries)
 
+    @property
+    def first_word(self) -> str:
+        """The first entry that is a word and no punctuation mark, if there is one, or else the first."""
+        written = [one for one in self.entries if one]
+        return next((one for one in written if one.isalnum()), written[0])
+
     @cached_property
     def _tokens(self) -> dict[str, int]:
         return {word: token for token, word in enumerate(self.entries) if word}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.engine.ports import States
 from service.engine.requests import ModelIdentity
+from service.model import example_request
 from service.model.words import Words
 
 Inputs = NDArray[np.int64] | NDArray[np.float32]
@@ -54,10 +55,11 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class TensorModel:
-    """A model that is served over tensors alone."""
+    """A model that is served over tensors alone. shows: what it is shown with, a text or numbers of steps, if any."""
 
     reader: Reader
     reads: Numbers | Words
+    shows: str | Sequence[float] = ()
 
     @property
     def identity(self) -> ModelIdentity:
@@ -68,11 +70,10 @@ class TensorModel:
     def example(self) -> Mapping[str, object]:
         """A request to infer that it answers, as JSON."""
         if isinstance(self.reads, Numbers):
-            width = self.reads.width
-            data = [float(one) for one in range(3 * width)]
-            return {"inputs": [{"name": "VALUES", "shape": [1, 3, width], "datatype": "FP32", "data": data}]}
-        word = self.reads.entries[1]
-        return {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [word]}]}
+            shown = [] if isinstance(self.shows, str) else list(self.shows)
+            return example_request.of_numbers(shown or range(3 * self.reads.width), self.reads.width)
+        text = self.shows if isinstance(self.shows, str) else ""
+        return example_request.of_words(text or self.reads.first_word, self.reads.size)
 
     @property
     def way_out(self) -> str:

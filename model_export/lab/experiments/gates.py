@@ -334,6 +334,6 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(FRANCE, ITALY, HER, BUT, PEOPLE_UNIT, CHANCE, SAID, LARGE, NEIGHBOURS),
     run=run,
-    serves=(Served("gates", "the curl line that it prints, with words of the grammar in TEXT", "TOP_WORDS come next"),),
+    serves=(Served("gates", "In France, Mary ate her", "the three likeliest words are what one eats there"),),
     looked=Looked("gates", SENTENCE, lambda settings: (settings.units,)),
 )

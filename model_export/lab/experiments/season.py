@@ -310,8 +310,13 @@ EXPERIMENT = Experiment(
     serves=(
         Served(
             "season",
-            "the curl line that it prints, with months of your own in VALUES",
-            "after three years its FORECAST sees December coming",
+            (
+                *(150.0, 6.0, 5.0, 7.0, 6.0, 5.0, 6.0, 7.0, 5.0, 6.0, 6.0, 7.0),
+                *(180.0, 7.0, 6.0, 8.0, 7.0, 6.0, 7.0, 8.0, 6.0, 7.0, 7.0, 8.0),
+                *(216.0, 8.0, 7.0, 9.0, 8.0, 7.0, 8.0, 9.0, 7.0, 8.0, 8.0, 9.0),
+                *(259.0, 10.0),
+            ),
+            "of the twelve months to come the eleventh is a December, with more trees sold than ever",
         ),
     ),
 )

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from service.model.example_request import infer_path
 from service.settings import ModelConfig
 from service.tensor_serving import load_tensor_model
 from service.tensors.ports import TensorModel
@@ -71,6 +72,18 @@ async def test_the_tensors_of_both_kinds_are_declared_and_answered(driver: Drive
     vocabulary = json.loads(gates.get("config", gates)["parameters"]["vocabulary"]["string_value"])
     assert vocabulary[0] == "" and "croissant" in vocabulary
     assert await driver.ask(form, "is_model_ready", model_name="gates", model_version="1")
+
+
+async def test_the_example_that_start_up_prints_is_answered_with_sense(served: Running) -> None:
+    answers = {}
+    for model in _models():
+        path = f"http://127.0.0.1:{served.addresses.http_port}{infer_path(model.identity.name)}"
+        async with httpx.AsyncClient() as client:
+            answer = (await client.post(path, json=model.example)).raise_for_status().json()
+        answers[model.identity.name] = answer["outputs"][0]["data"]
+    assert {"croissant", "baguette", "quiche"} >= set(answers["gates"]) and len(answers["gates"]) == 3
+    assert max(answers["season"]) == answers["season"][10] > 250
+    assert sorted(answers["season"])[-2] < 20
 
 
 @NEEDS_CLIENT

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.model.manifest import (
+    UNSERVED_FILE,
     Graph,
     Manifest,
     ModelFolderError,
@@ -45,6 +46,23 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_manifest_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match="carousel train"):
+        read_manifest(tmp_path)
+    (tmp_path / "somebody.onnx").write_bytes(DATA)
+    with pytest.raises(ModelFolderError, match=r"has an ONNX file but no manifest\.json; `carousel adopt` makes"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_that_is_exported_and_not_served_says_why(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(DATA)
+    (tmp_path / UNSERVED_FILE).write_text("it looks back at everything. " * 100, encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="is exported for other tools and cannot be served: it looks back") as e:
+        read_manifest(tmp_path)
+    assert len(str(e.value)) < 1200 + len(str(tmp_path))
+
+
+def test_a_note_that_is_no_text_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / UNSERVED_FILE).write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(ModelFolderError, match="is not a model folder"):
         read_manifest(tmp_path)
 
 

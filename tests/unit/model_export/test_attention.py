@@ -79,7 +79,7 @@ def test_the_shipped_network_answers_over_any_gap_as_its_graph_does() -> None:
 
 
 def test_it_is_exported_and_not_served(tmp_path: Path) -> None:
-    with pytest.raises(ModelFolderError, match="is not a model folder"):
+    with pytest.raises(ModelFolderError, match="cannot be served: this network looks back at everything"):
         load_model(_SHIPPED)
     with pytest.raises(ExportError, match="is no network that attends"):
         attending_folder.load(tmp_path)

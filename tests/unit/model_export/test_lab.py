@@ -96,7 +96,9 @@ def test_an_experiment_has_its_page(name: str) -> None:
         assert claim.says in page, f"{name}.md does not tell of {claim.key}"
     for served in experiment.serves:
         assert f"carousel serve --model lab/{served.model}" in page
-        assert (_SHIPPED / served.model / MANIFEST_FILE).exists()
+        manifest = read_any_manifest(_SHIPPED / served.model)
+        if manifest.vocabulary != "bytes":
+            assert manifest.example == served.type_this, "what `carousel serve` prints is not what the page asks"
     for line in page.splitlines():
         if line.startswith("!["):
             assert (_LEARN / line.rpartition("(")[2].rstrip(")")).exists(), line
@@ -128,7 +130,7 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
             ["copy", "--set", "units=4", "--layer", "1", "--unit", "4"],
             "layer 1 of copy has no unit 4; it has units 0 to 3",
         ),
-        (["vanishing", "--unit", "0"], "vanishing compares many networks and leaves none"),
+        (["vanishing", "--unit", "0"], "--layer and --unit: vanishing has no one network"),
         (["all", "--unit", "0"], "--layer and --unit look into one experiment"),
         (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps"),
         (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),

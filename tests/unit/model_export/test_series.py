@@ -66,6 +66,8 @@ def _edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda d: d.update(width=0), "width: 0 is not from 1"),
         (lambda d: d.update(names=["a", "b"]), "names: 2 names for 1 numbers of a step"),
         (lambda d: d.update(graphs={}), "there is no such field"),
+        (lambda d: d.update(example=[1.0, float("nan")]), "example: not whole steps of 1 finite numbers"),
+        (lambda d: d.update(width=2, names=[], example=[1.0, 2.0, 3.0]), "example: not whole steps of 2 finite"),
         (lambda d: d.update(format=3), "format: 3 is not one of 2"),
         (lambda d: d["graph"].update(expected="forecast"), "has no output 'forecast'"),
         (lambda d: d["graph"].update(sha256="0" * 64), "the file was changed"),

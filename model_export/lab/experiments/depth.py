@@ -5,6 +5,7 @@ The text, the training and the measure are those of `variants`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from service.model.checked import Between, Checked
 
 DEPTHS = (1, 2, 3)
 _FORGOTTEN = 0.1  # of the difference that two beginnings made
-_BEGINNING, _SHARED = 200, 300  # bytes that differ, and bytes that are then the same
+_BEGINNING, _SHARED = 200, 1_500  # bytes that differ, and bytes that are then the same
 _PAIRS = 16
 
 
@@ -132,7 +133,7 @@ def _trained(
     if loss >= beat:
         return found
     bench.keep(folder_of(config.layers), network)
-    return {**found, "kept": [curve.tolist() for curve in what_is_kept(network, texts.held_out)]}
+    return {**found, "kept": [curve.round(4).tolist() for curve in what_is_kept(network, texts.held_out)]}
 
 
 @torch.no_grad()
@@ -167,14 +168,15 @@ def run(bench: Bench, settings: Settings) -> Finding:
     spread = variants.deviation(*(depths[str(depth)]["bits_per_byte"] for depth in DEPTHS[:2]))
     kept = depths[str(DEPTHS[-1])]["kept"]
     lowest, *_, top = (bytes_until_forgotten(curve) for curve in kept)
+    compared = top / lowest if min(top, lowest) < len(kept[0]) else math.nan  # both outlast what was read
     verdicts = (
         TWO.verdict(1 - two / one, f"{two:.3f} against {one:.3f}"),
         BEYOND_SEEDS.verdict(
-            (one - two) / spread if spread else float("nan"),  # one seed has no spread
+            (one - two) / spread if spread else math.nan,  # one seed has no spread
             f"the deviation is {spread:.4f}",
         ),
         THREE.verdict(1 - three / two, f"{three:.3f} against {two:.3f}"),
-        TOP_KEEPS.verdict(top / lowest, f"{top} bytes against {lowest}"),
+        TOP_KEEPS.verdict(compared, f"{top:,} bytes against {lowest:,}"),
         SLOWER.verdict(float(depths[str(DEPTHS[-1])]["step_ratio"])),
     )
     made = (Picture("bits", _draw_bits(depths), _BITS_CAPTION), Picture("kept", _draw_kept(kept), _KEPT_CAPTION))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,15 +15,19 @@ from typer.testing import CliRunner, Result
 
 from model_export.cells.lstm import Lstm
 from model_export.commands import lab as command
+from model_export.errors import TrainingError
 from model_export.lab import catalogue
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim, VerdictError
+from model_export.lab.clamping import Clamp
 from model_export.lab.experiment import Experiment, Finding
-from model_export.lab.looking import moved_without
+from model_export.lab.looking import bits, moved_with
 from model_export.lab.model_folder import WEIGHTS_FILE
 from model_export.lab.network import NetworkConfig
+from model_export.lab.sequences import batch_of
 from model_export.lab.symbols import Symbols
 from model_export.lab.training import new_network
+from model_export.lab.units import Place
 from service.model.checked import Between
 from service.model.manifest import MANIFEST_FILE, ModelFolderError
 from service.model.series_manifest import read_any_manifest
@@ -46,10 +51,10 @@ _NOT_HELD: dict[str, set[str]] = {
     "remember": {"a_unit", "b_unit", "forget_gate_closed"},
     "forget-bias": {"remember_sooner", "far_sooner"},
     "gates": {"people_unit"},
-    "long-gap": {"lstm_far", "open_lstm_far", "lstm_1997_far", "peephole_far"},
+    "long-gap": {"lstm_1997_far"},
     "question": {"lstm_two_statements"},
     "bidirectional": {"right_side_helps", "bits_of_a_blank", "one_byte_is_half"},
-    "depth": {"two_better_than_one", "beyond_seeds", "top_keeps_longer"},
+    "depth": {"two_better_than_one", "beyond_seeds"},
     "variants": {"no_winner", "simple_worse", "scans_slower"},
     "season": {"calendar"},
     "attention": {"attending_far", "attending_farther", "looks_at_the_letter", "attending_unseen"},
@@ -131,7 +136,18 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
             "layer 1 of copy has no unit 4; it has units 0 to 3",
         ),
         (["vanishing", "--unit", "0"], "--layer and --unit: vanishing has no one network"),
-        (["all", "--unit", "0"], "--layer and --unit look into one experiment"),
+        (["all", "--unit", "0"], "--unit is of one experiment"),
+        (["all", "--hold", "0"], "--hold is of one experiment"),
+        (["counting", "--hold", "mean"], "--hold is of one unit: say which with --unit"),
+        (["counting", "--layer", "0", "--signal", "f"], "--signal is of one unit: say which with --unit"),
+        (["counting", "--unit", "0", "--signal", "z"], "a unit of counting has no 'z'; it has i, f, o, g, c, h"),
+        (["turnstile", "--unit", "0", "--signal", "c"], "a unit of turnstile has no 'c'; it has h"),
+        (["turnstile", "--unit", "0", "--hold=-1"], "--hold: -1 is nothing that h can be, which is at least 0"),
+        (["counting", "--unit", "0", "--signal", "f", "--hold", "2"], "is nothing that f can be, which is from 0 to 1"),
+        (["counting", "--unit", "0", "--hold", "nan"], "--hold is a number or `mean`, not 'nan'"),
+        (["counting", "--unit", "0", "--hold", "little"], "--hold is a number or `mean`, not 'little'"),
+        (["counting", "--models", "/nowhere"], "--models: /nowhere is no folder"),
+        (["counting", "--models", __file__], "is no folder, so there are no trained networks to start from"),
         (["counting", "--set", "cells=3"], "no setting 'cells'; it has units, longest, steps"),
         (["counting", "--set", "units"], "--set wants NAME=VALUE, not 'units'"),
         (["copy", "--set", "units=1"], "units: 1 is not from 2 to 256"),
@@ -139,7 +155,7 @@ def test_every_setting_that_cannot_be_is_refused_before_any_training(tmp_path: P
         (["scenes", "--set", "scenes=2"], "scenes: 2 is not from 3 to 40"),
         (["turnstile", "--set", "beyond=8"], "beyond: 8 actions are no more than the 8 that are shown"),
         (["cuonting"], "there is no experiment 'cuonting'; there are turnstile, counting"),
-        (["all", "--set", "units=3"], "--set changes one experiment"),
+        (["all", "--set", "units=3"], "--set is of one experiment"),
     ):
         result = _run([*arguments, "--out", str(tmp_path / "out")])
         assert result.exit_code == 1
@@ -178,21 +194,50 @@ def test_a_setting_that_only_looks_takes_the_shipped_network_and_one_that_trains
         assert (tmp_path / given / "models" / "turnstile" / MANIFEST_FILE).exists() == trains
 
 
-def test_a_unit_or_a_layer_that_is_asked_for_is_drawn_and_what_the_unit_is_for_is_measured(tmp_path: Path) -> None:
-    for arguments, picture in (
-        (["counting", "--unit", "9"], "counting-layer-0-unit-9.png"),
-        (["question", "--unit", "1"], "question-layer-0-unit-1.png"),
-        (["copy", "--layer", "1"], "copy-layer-1.png"),
-        (["counting", "--set", "units=3", "--set", "steps=5", "--unit", "2"], "counting-layer-0-unit-2.png"),
+def test_where_nothing_can_be_written_is_found_out_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "models").write_text("", encoding="utf-8")
+    for out, message in (
+        ("file", "is no folder, and what is made would go there"),
+        ("file/deeper", "cannot be written to (Not a directory)"),
+        ("taken", "is no folder, and what is made would go there"),
+        ("n" * 300, "cannot be written to (File name too long)"),
     ):
-        result = _run([*arguments, "--out", str(tmp_path)])
+        result = _run(["counting", "--full", "--out", str(tmp_path / out)])
+        assert result.exit_code == 1
+        assert message in result.stderr and "--out: " in result.stderr, result.stderr
+
+
+def test_a_unit_or_a_layer_that_is_asked_for_is_drawn_and_what_is_lost_without_it_is_told(tmp_path: Path) -> None:
+    for arguments, picture in (
+        (["turnstile", "--unit", "1"], "turnstile-layer-0-unit-1.png"),
+        (["turnstile", "--layer", "0"], "turnstile-layer-0.png"),
+        (["gates", "--unit", "1", "--signal", "f", "--hold", "1"], "gates-layer-0-unit-1.png"),
+        (["depth", "--layer", "2", "--unit", "0", "--hold", "mean"], "depth-layer-2-unit-0.png"),
+        (["turnstile", "--set", "units=3", "--set", "steps=5", "--unit", "2"], "turnstile-layer-0-unit-2.png"),
+    ):
+        result = _run([*arguments, "--json", "--out", str(tmp_path)])
         assert result.exit_code == 0, result.stderr
         assert (tmp_path / picture).stat().st_size > 5_000
         assert "As asked: " in result.stderr
-        assert ("With it held at zero" in result.stderr) == ("--unit" in arguments)
+        measured = json.loads(result.stdout)["details"]["looked_at"]
+        assert bool(measured) == ("bits each then" in result.stderr) == ("--unit" in arguments)
+        if measured:
+            assert measured["bits_lost"] == pytest.approx(measured["bits_lost"])
+            assert len(measured["bits_lost_by_others"]) > 0
 
 
-def test_what_is_expected_does_not_move_without_a_unit_that_does_nothing() -> None:
+def test_a_turnstile_that_forgets_its_coins_loses_what_is_right_to_do(tmp_path: Path) -> None:
+    result = _run(["turnstile", "--unit", "0", "--json", "--out", str(tmp_path)])
+    measured = json.loads(result.stdout)["details"]["looked_at"]
+    assert (measured["signal"], measured["held_at"]) == ("h", 0.0)
+    assert measured["symbols"] == 256 * 9
+    assert measured["bits_a_symbol"] < 0.1 and measured["bits_lost"] > 1
+    assert sum(measured["bits_moved"]) > 1
+
+
+def test_nothing_is_lost_and_nothing_moves_without_a_unit_that_does_nothing() -> None:
     network = new_network(NetworkConfig(Symbols.letters("ab"), units=3), seed=0)
     with torch.no_grad():
         network.head.weight[:, 1] = 0
@@ -200,8 +245,31 @@ def test_what_is_expected_does_not_move_without_a_unit_that_does_nothing() -> No
         assert isinstance(layer, Lstm)
         layer.R[:, 1] = 0
     numbers = network.symbols.encode("abba")
-    assert moved_without(network, numbers, 0, 1).max() < 1e-6
-    assert moved_without(network, numbers, 0, 2).max() > 1e-4
+    batch = batch_of([numbers])
+    idle, busy = (Clamp(Place(0, "c", unit)) for unit in (1, 2))
+    assert moved_with(network, numbers, idle).max() < 1e-6
+    assert moved_with(network, numbers, busy).max() > 1e-4
+    assert bits(network, batch, (idle,)) == pytest.approx(bits(network, batch), abs=1e-6)
+    assert bits(network, batch) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(network.scores(batch.inputs)[:, 0], batch.targets[:, 0])) / math.log(2)
+    )
+
+
+def test_what_was_measured_of_trainings_holds_for_every_seed_and_what_is_drawn_to_test_does_not(tmp_path: Path) -> None:
+    result = _run(["depth", "--seed", "5", "--json", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    assert not (tmp_path / "models").exists(), "another seed of the tests trained again"
+    found = [json.loads(_run(["selective", "--seed", seed, "--json", "--out", str(tmp_path)]).stdout) for seed in "01"]
+    assert found[0]["details"] != found[1]["details"] or found[0]["exact"] != found[1]["exact"]
+
+
+def test_measurements_that_cannot_be_read_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for text in ("{", "[]", '{"settings": 3, "measured": {}}'):
+        (folder / "measured.json").write_text(text, encoding="utf-8")
+        with pytest.raises(TrainingError, match=r"measured.json holds no measurements .* --full"):
+            Bench(tmp_path, tmp_path / "out", experiment="long").measured({}, dict)
 
 
 def test_without_a_name_the_experiments_are_listed() -> None:
@@ -219,7 +287,8 @@ def test_all_of_them_make_one_page_that_holds_its_pictures(tmp_path: Path, monke
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page, "the page must be readable by itself"
     assert "It counts further than it was ever shown." in page
-    assert "12 of 12 claims held." in page
+    held = [held for one in json.loads(result.stdout).values() for held in one["held"].values()]
+    assert f"{sum(held)} of {len(held)} claims held." in page
     targets, places = set(re.findall(r'href="#([^"]+)"', page)), set(re.findall(r'id="([^"]+)"', page))
     assert {"turnstile", "turnstile-claims", "counting", "counting-claims", "verdicts"} <= targets <= places
     assert len(re.findall(r'<img src="[^"]+" alt="[^"]+">', page)) == 3, "a picture says nothing to who cannot see it"

@@ -175,7 +175,7 @@ def test_a_model_takes_as_long_as_itself(tmp_path: Path) -> None:
 def test_what_is_kept_of_a_beginning_starts_at_all_of_it_and_fades_where_gates_are_half_open() -> None:
     network = new_network(NetworkConfig(ASCII, units=8, layers=2, embedding=4), seed=0).eval()
     generator = np.random.default_rng(0)
-    curves = depth.what_is_kept(network, [generator.integers(1, ASCII.size, 600) for _ in range(6)])
+    curves = depth.what_is_kept(network, [generator.integers(1, ASCII.size, 1_800) for _ in range(6)])
     assert len(curves) == 2
     for curve in curves:
         assert curve[0] == pytest.approx(1)

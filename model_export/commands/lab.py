@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,8 +15,11 @@ from rich.table import Table
 from model_export.commands.reporting import console, print_figures, reported, say
 
 if TYPE_CHECKING:
+    from model_export.lab.bench import Bench
     from model_export.lab.experiment import Experiment
+    from model_export.lab.looking import Asked
     from model_export.lab.outcome import Outcome
+    from service.model.checked import Checked
 
 EVERYTHING = "all"
 _SHIPPED = Path("models") / "lab"
@@ -24,10 +28,13 @@ _NAME = "An experiment; `all` for every one and a page of them; none to list the
 _FULL = "Train again instead of starting from the shipped networks."
 _OUT = "Folder for pictures, JSON, the page, and what is trained."
 _MODELS = "Folder of trained networks to start from; the shipped ones by default."
-_CORPUS = "Train on this text: a file, a folder, `stdlib` or `package:NAME`; of `code` and `posts`."
+_CORPUS = "Train on this text: a file, a folder, `stdlib` or `package:NAME`."
 _SET = "A setting of the experiment, NAME=VALUE; may repeat."
+_SEED = "Of what is drawn to test the networks and, where something is trained now, of the training."
 _LAYER = "Draw this layer of the experiment's network, 0 being the lowest; with --unit one unit of it."
-_UNIT = "Draw this unit, and measure what the network expects without it; of layer 0 if no --layer is given."
+_UNIT = "Draw this unit, hold it, and measure what the network loses; of layer 0 if no --layer is given."
+_SIGNAL = "Which signal of the unit to hold: c, h, or a gate such as f; c if it has one, or else h."
+_HOLD = "What to hold it at: a number, or `mean`, its own; zero if not given."
 
 
 @reported
@@ -36,9 +43,11 @@ def lab(
     full: Annotated[bool, typer.Option("--full", help=_FULL)] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help=_SET)] = None,
     corpus: Annotated[str | None, typer.Option(help=_CORPUS)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the training, and of what is drawn to test it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help=_SEED)] = 0,
     layer: Annotated[int | None, typer.Option(help=_LAYER)] = None,
     unit: Annotated[int | None, typer.Option(help=_UNIT)] = None,
+    signal: Annotated[str | None, typer.Option(help=_SIGNAL)] = None,
+    hold: Annotated[str | None, typer.Option(help=_HOLD)] = None,
     out: Annotated[Path, typer.Option(help=_OUT)] = Path("lab-report"),
     models: Annotated[Path | None, typer.Option(help=_MODELS)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON to standard output.")] = False,
@@ -47,51 +56,69 @@ def lab(
     import torch
 
     from model_export.errors import TrainingError
-    from model_export.lab import catalogue, outcome
+    from model_export.lab import catalogue, looking, outcome
     from model_export.lab.bench import Bench
-    from model_export.lab.looking import look
 
     if name is None:
         _list([catalogue.load(one) for one in catalogue.NAMES])
         return
     given = _settings(set_ or ())
-    if name == EVERYTHING and given:
-        raise TrainingError("--set changes one experiment; name it instead of `all`")
-    if name == EVERYTHING and corpus is not None:
-        raise TrainingError("--corpus is for one experiment; name it instead of `all`")
+    if name == EVERYTHING:
+        looks = {"--layer": layer, "--unit": unit, "--signal": signal, "--hold": hold}
+        for option, value in {"--set": set_, "--corpus": corpus, **looks}.items():
+            if value not in (None, []):
+                raise TrainingError(f"{option} is of one experiment; name it instead of `all`")
     experiments = [catalogue.load(one) for one in (catalogue.NAMES if name == EVERYTHING else (name,))]
-    asked = layer is not None or unit is not None
-    if name == EVERYTHING and asked:
-        raise TrainingError("--layer and --unit look into one experiment; name it instead of `all`")
     if corpus is not None and experiments[0].corpus == "none":
         reading = [one for one in catalogue.NAMES if catalogue.load(one).corpus != "none"]
-        raise TrainingError(f"{name} makes its own sequences; --corpus is for {', '.join(reading)}")
+        raise TrainingError(f"--corpus: {name} makes its own sequences; there is one in {', '.join(reading)}")
     chosen = [(experiment, experiment.with_settings(given)) for experiment in experiments]
-    if asked:
-        chosen[0][0].check_place(chosen[0][1], layer or 0, unit)
+    asked = looking.asked_for(*chosen[0], layer=layer, unit=unit, signal=signal, hold=hold)
+    if models is not None and not models.is_dir():
+        raise TrainingError(f"--models: {models} is no folder, so there are no trained networks to start from")
+    outcome.ready(out)
     torch.set_num_threads(1)  # networks of ten units are slower on more
-    bench = Bench(models or _shipped(), out / "models", seed=seed, console=console, corpus=corpus)
+    bench = Bench(
+        models or _shipped(), out / outcome.MODELS_FOLDER, seed=seed, full=full, console=console, corpus=corpus
+    )
     outcomes = []
     for experiment, settings in chosen:
-        started = time.monotonic()
-        anew = full or experiment.trains_otherwise(settings)
-        if anew and name == EVERYTHING and experiment.corpus == "must":
-            say(f"{experiment.name} starts from the shipped networks: to train anew it must be given its --corpus")
-            anew = False
-        own = replace(bench, experiment=experiment.name, full=anew)
-        finding = experiment.answer(own, settings)
-        if asked and experiment.looked is not None:
-            picture = look(own.kept(experiment.looked.model), experiment.looked.reads, layer or 0, unit)
-            finding = replace(finding, pictures=(*finding.pictures, picture))
-            say(picture.caption)
-        outcomes.append(outcome.Outcome(experiment, settings, finding, time.monotonic() - started))
-        written = outcome.write(outcomes[-1], out)
-        _tell(outcomes[-1], written)
+        outcomes.append(_run(experiment, settings, bench, asked, of_all=name == EVERYTHING))
+        _tell(outcomes[-1], outcome.write(outcomes[-1], out))
     documents = [one.as_document() for one in outcomes]
     if name == EVERYTHING:
-        say(f"Everything on one page: {outcome.write_report(outcomes, out, 'carousel lab all')}")
+        say(f"Everything on one page: {outcome.write_report(outcomes, out, _command(full, seed, models))}")
     if json:
         print_figures({d["experiment"]: d for d in documents} if name == EVERYTHING else documents[0])
+
+
+def _run(experiment: Experiment[Any], settings: Checked, bench: Bench, asked: Asked | None, *, of_all: bool) -> Outcome:
+    """One experiment, from trained networks if they are what the settings ask for."""
+    from model_export.lab import looking, outcome
+
+    started = time.monotonic()
+    anew = bench.full or experiment.trains_otherwise(settings)
+    if anew and of_all and experiment.corpus == "must":
+        say(f"{experiment.name} starts from the shipped networks: to train anew it must be given its --corpus")
+        anew = False
+    asks = {served.model: served.type_this for served in experiment.serves}
+    own = replace(bench, experiment=experiment.name, full=anew, changed=experiment.changed(settings), asks=asks)
+    finding = experiment.answer(own, settings)
+    if asked is not None:
+        look = looking.look(own.kept(asked.looked.model), asked, settings)
+        details = {**finding.details, "looked_at": look.measured}
+        finding = replace(finding, pictures=(*finding.pictures, look.picture), details=details)
+        say(look.picture.caption)
+    seconds = time.monotonic() - started
+    return outcome.Outcome(experiment, settings, finding, seconds, outcome.servings(experiment, own, _shipped()))
+
+
+def _command(full: bool, seed: int, models: Path | None) -> str:
+    """The command that writes the page, but for where."""
+    options = ["--full"] if full else []
+    options += ["--seed", str(seed)] if seed else []
+    options += [] if models is None else ["--models", str(models)]
+    return shlex.join(["carousel", "lab", EVERYTHING, *options])
 
 
 def _shipped() -> Path:
@@ -130,7 +157,10 @@ def _tell(one: Outcome, written: Sequence[Path]) -> None:
         colour, word = ("green", "held") if verdict.held else ("red", "not held")
         table.add_row(verdict.claim.says + beside, verdict.shown, verdict.claim.wanted, f"[{colour}]{word}[/{colour}]")
     console.print(table)
-    for served in one.experiment.serves:
-        say(f"Serve it with:\n  ./carousel serve --model lab/{served.model}")
-        say(f"and type {served.type_this}: {served.see_that}")
+    for serving in one.servings:
+        say(f"Serve it with:\n  ./{serving.command}")
+        if serving.request is None:
+            say(f"and type {serving.served.type_this}: {serving.served.see_that}")
+        else:
+            say(f"and ask it with:\n  {serving.request}\n{serving.served.see_that}")
     say(f"{one.seconds:.0f} s; written: {', '.join(map(str, written))}")

@@ -104,8 +104,8 @@ class Bench:
     @property
     def made_by(self) -> str:
         """The command that trains what this bench trains."""
-        given = [part for one in self.changed for part in ("--set", one)]
-        given += [] if self.corpus is None else ["--corpus", Path(self.corpus).name]
+        given = [] if self.corpus is None else ["--corpus", Path(self.corpus).name]
+        given += [part for one in self.changed for part in ("--set", one)]
         return shlex.join(["carousel", "lab", self.experiment, "--full", "--seed", str(self.seed), *given])
 
     def _say(self, line: str) -> None:

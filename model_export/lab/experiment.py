@@ -8,9 +8,11 @@ from typing import Any, Generic, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
+from model_export.cells.catalogue import make_cell
 from model_export.errors import TrainingError
 from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim, Verdict, VerdictError
+from model_export.lab.sequences import Batch
 from service.model.checked import Checked, NotAccepted
 
 S = TypeVar("S", bound=Checked)
@@ -52,12 +54,21 @@ class Served:
 class Looked(Generic[S]):
     """What `--layer` and `--unit` look at: a model that the experiment leaves, and what it reads meanwhile.
 
-    units: how many there are in each layer with these settings, the lowest first.
+    units: how many there are in each layer with these settings, the lowest first.  cell: what its layers are made of.
+    tests: sequences with what is right after each symbol, on which it is measured what a unit is for; if there are
+    none, what it reads is what it is to foresee.
     """
 
     model: str
     reads: str
     units: Callable[[S], tuple[int, ...]]
+    cell: str = "lstm"
+    tests: Callable[[S], Batch] | None = None
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The letters of what a unit shows."""
+        return make_cell(self.cell, 1, 1).signals
 
     def check(self, settings: S, layer: int, unit: int | None) -> None:
         """Raises TrainingError if there is no such layer or unit."""
@@ -97,16 +108,18 @@ class Experiment(Generic[S]):
     corpus: Literal["none", "may", "must"] = "none"
     looked: Looked[S] | None = None
 
-    def check_place(self, settings: S, layer: int, unit: int | None) -> None:
-        """Raises TrainingError if there is nothing to look at, or no such layer or unit in it."""
-        if self.looked is None:
-            raise TrainingError(f"--layer and --unit: {self.name} has no one network whose units they could look at")
-        self.looked.check(settings, layer, unit)
+    def changed(self, settings: S) -> tuple[str, ...]:
+        """The settings of the training that are not the defaults, NAME=VALUE each, as `--set` takes them."""
+        asked, defaults = settings.as_document(), self.settings.as_document()
+        return tuple(
+            f"{name}={asked[name]}"
+            for name, value in defaults.items()
+            if asked[name] != value and name not in self.looks
+        )
 
     def trains_otherwise(self, settings: S) -> bool:
         """Whether networks that were trained with the defaults are not what these settings ask for."""
-        asked, defaults = settings.as_document(), self.settings.as_document()
-        return any(asked[name] != value for name, value in defaults.items() if name not in self.looks)
+        return bool(self.changed(settings))
 
     def with_settings(self, given: Mapping[str, str]) -> S:
         """The defaults but for what was given as text. Raises TrainingError that names the setting."""

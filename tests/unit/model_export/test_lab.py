@@ -47,8 +47,7 @@ _APP.command()(command)
 
 # What the shipped networks do not show, each told on its page; everything else that is claimed holds.
 _NOT_HELD: dict[str, set[str]] = {
-    "selective": {"candidate_active_on_x"},
-    "remember": {"a_unit", "b_unit", "forget_gate_closed"},
+    "counting": {"h_sparser_than_c"},
     "forget-bias": {"remember_sooner", "far_sooner"},
     "gates": {"people_unit"},
     "long-gap": {"lstm_1997_far"},
@@ -57,7 +56,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "depth": {"two_better_than_one", "beyond_seeds"},
     "variants": {"no_winner", "simple_worse", "scans_slower"},
     "season": {"calendar"},
-    "attention": {"attending_far", "attending_farther", "looks_at_the_letter", "attending_unseen"},
+    "attention": {"lstm_guesses_far", "looks_at_the_letter", "looks_for_one_of_them", "letter_is_needed"},
     "code": {
         *("indentation", "comment_unit", "string_unit", "used", "parses", "python_indentation", "python_brackets"),
         *("self_first", "python_undefined_names", "python_units"),
@@ -223,9 +222,7 @@ def test_a_unit_or_a_layer_that_is_asked_for_is_drawn_and_what_is_lost_without_i
         assert "As asked: " in result.stderr
         measured = json.loads(result.stdout)["details"]["looked_at"]
         assert bool(measured) == ("bits each then" in result.stderr) == ("--unit" in arguments)
-        if measured:
-            assert measured["bits_lost"] == pytest.approx(measured["bits_lost"])
-            assert len(measured["bits_lost_by_others"]) > 0
+        assert not measured or len(measured["bits_lost_by_others"]) > 0
 
 
 def test_a_turnstile_that_forgets_its_coins_loses_what_is_right_to_do(tmp_path: Path) -> None:
@@ -233,7 +230,7 @@ def test_a_turnstile_that_forgets_its_coins_loses_what_is_right_to_do(tmp_path: 
     measured = json.loads(result.stdout)["details"]["looked_at"]
     assert (measured["signal"], measured["held_at"]) == ("h", 0.0)
     assert measured["symbols"] == 256 * 9
-    assert measured["bits_a_symbol"] < 0.1 and measured["bits_lost"] > 1
+    assert measured["bits_a_symbol"] < 0.1 and measured["bits_lost"] > 0.5
     assert sum(measured["bits_moved"]) > 1
 
 
@@ -250,9 +247,8 @@ def test_nothing_is_lost_and_nothing_moves_without_a_unit_that_does_nothing() ->
     assert moved_with(network, numbers, idle).max() < 1e-6
     assert moved_with(network, numbers, busy).max() > 1e-4
     assert bits(network, batch, (idle,)) == pytest.approx(bits(network, batch), abs=1e-6)
-    assert bits(network, batch) == pytest.approx(
-        float(torch.nn.functional.cross_entropy(network.scores(batch.inputs)[:, 0], batch.targets[:, 0])) / math.log(2)
-    )
+    log_probabilities = network.watch(batch.inputs).scores[:, 0].log_softmax(dim=-1).gather(1, batch.targets)
+    assert bits(network, batch) == pytest.approx(-float(log_probabilities.mean()) / math.log(2))
 
 
 def test_what_was_measured_of_trainings_holds_for_every_seed_and_what_is_drawn_to_test_does_not(tmp_path: Path) -> None:

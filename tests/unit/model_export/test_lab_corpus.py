@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,11 @@ def _run(*arguments: str) -> Result:
         (("code", "--set", "units=16"), "say on what"),
         (("code", "--set", "units=2"), "units: 2 is not from 4 to 256"),
         (("posts", "--set", "temperature=0"), "temperature: 0.0 is not from 0.1 to 2"),
-        (("counting", "--corpus", "{here}/small"), "counting makes its own sequences; --corpus is for"),
-        (("all", "--corpus", "{here}/small"), "--corpus is for one experiment"),
+        (
+            ("counting", "--corpus", "{here}/small"),
+            "--corpus: counting makes its own sequences",
+        ),
+        (("all", "--corpus", "{here}/small"), "--corpus is of one experiment"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_before_any_training(
@@ -62,7 +66,9 @@ def test_posts_of_any_text_file_make_a_network_that_can_be_served(tmp_path: Path
     assert result.exit_code == 0, result.stderr
     assert "unseen_hashtags" in json.loads(result.stdout)
     folder = tmp_path / "out" / "models" / "posts"
-    assert read_manifest(folder).architecture["made_by"] == "carousel lab posts --full --seed 0 --corpus posts.txt"
+    made_by = str(read_manifest(folder).architecture["made_by"])
+    assert made_by == f"carousel lab posts --full --seed 0 --corpus posts.txt {shlex.join(_SMALL[:-2])}"
+    assert f"serve --model {folder}" in "".join(result.stderr.split("\n")), "what was trained is what is to be served"
     assert load_model(folder).shapes[0].width == 8
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Annotated
 
@@ -140,7 +141,7 @@ def learn(bench: Bench, settings: Settings, config: NetworkConfig) -> Network:
             cell.R.copy_(torch.eye(settings.units))
         draw = _drawing(np.random.default_rng([bench.seed, attempt]), settings.longest)
         what, recipe = f"turnstile, attempt {attempt + 1}", Recipe(settings.steps, rate=0.02)
-        fit(network, draw, recipe, bench, what, after_step=lambda cell=cell: not_stretching(cell))  # type: ignore[misc]
+        fit(network, draw, recipe, bench, what, after_step=partial(not_stretching, cell))
         share = right_share(network, everything)
         if share > best_share:
             best, best_share = network, share
@@ -231,6 +232,11 @@ def _draw(by_hand: Network, learned: Network, settings: Settings) -> Figure:
     return figure
 
 
+def tests(settings: Settings) -> Batch:
+    """What a unit is held on, and what is right after each action: every sequence as long as it was shown."""
+    return all_sequences(settings.longest)
+
+
 EXPERIMENT = Experiment(
     name="turnstile",
     title="The turnstile: two coins, then walk",
@@ -239,7 +245,7 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(STATED, ONLY_THERE, LEARNED, LEARNED_ONLY, LONGER),
     run=run,
-    looked=Looked("turnstile", "ccwccwc", lambda settings: (settings.units,)),
+    looked=Looked("turnstile", "ccwccwc", lambda settings: (settings.units,), "relu-rnn", tests),
     looks=frozenset({"beyond"}),
     serves=(Served("turnstile", "cc", "the only suggestion worth its name is w; type another c and it stops"),),
 )

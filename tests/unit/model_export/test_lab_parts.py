@@ -236,8 +236,29 @@ def test_along_an_open_memory_the_gradient_stays_as_it_is() -> None:
         cell.R.zero_()  # the memory is the only way back
     path = memory_path(cell, torch.randn(40, 2, 3), lambda h: h.sum())
     np.testing.assert_allclose(path.gradient, path.gradient[-1])
-    np.testing.assert_allclose(path.gates, 1.0)
+    np.testing.assert_allclose(path.gates, path.gradient[-1])
     assert gradient_norms(cell, torch.randn(40, 2, 3))[0] > 1e-4
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_the_gradient_along_the_memory_alone_is_the_product_of_the_gates_and_the_rest_comes_through_h(
+    bias: float,
+) -> None:
+    from model_export.cells.lstm import Lstm
+
+    torch.manual_seed(0)
+    path = memory_path(Lstm(3, 5, forget_bias=bias), torch.randn(40, 2, 3), lambda h: h.sum())
+    assert path.apart < 1e-9
+    assert path.lost_a_step(path.gradient) < path.lost_a_step(path.gates)
+
+
+def test_where_nothing_is_forgotten_the_gradient_along_the_memory_alone_stays_as_it_is() -> None:
+    from model_export.cells.lstm_1997 import Lstm1997
+
+    torch.manual_seed(0)
+    path = memory_path(Lstm1997(3, 5), torch.randn(40, 2, 3), lambda h: h.sum())
+    np.testing.assert_allclose(path.alone, path.alone[-1], rtol=1e-12)
+    assert abs(np.log10(path.gradient[0] / path.gradient[-1])) > 0.01
 
 
 def test_a_training_that_runs_away_is_an_error() -> None:

@@ -62,7 +62,7 @@ _NOT_HELD: dict[str, set[str]] = {
         *("self_first", "python_undefined_names", "python_units"),
     },
     "posts": {"auxiliary_be", "attribution", "capitals"},
-    "copy": {"h_off_while_reading", "h_off_if_showing_costs"},
+    "copy": {"h_off_while_reading", "c_at_x_tells_every_place"},
 }
 # What lies near its bar and rests on texts that a network writes by chance, or on a few costs: another machine's last
 # bits may decide it otherwise.

@@ -287,5 +287,11 @@ EXPERIMENT = Experiment(
     claims=(EXACT, BEYOND, COUNTER, CHANCE, SPARSE, PRICED, PRICED_EXACT, STEADY, KNOCKED_OUT),
     run=run,
     looked=Looked("counting", "aaaaaaXbbbbbb", lambda settings: (settings.units,), tests=tests),
-    serves=(Served("counting", "aaaX", "it suggests bbb, and then the end"),),
+    serves=(
+        Served(
+            "counting",
+            "aaaX",
+            "it suggests bbb and no more; after the third b nothing is likely, for it expects the end",
+        ),
+    ),
 )

@@ -247,5 +247,5 @@ EXPERIMENT = Experiment(
     run=run,
     looked=Looked("turnstile", "ccwccwc", lambda settings: (settings.units,), "relu-rnn", tests),
     looks=frozenset({"beyond"}),
-    serves=(Served("turnstile", "cc", "the only suggestion worth its name is w; type another c and it stops"),),
+    serves=(Served("turnstile", "cc", "it suggests w; after another c nothing is likely, for it expects the end"),),
 )

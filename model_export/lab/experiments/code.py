@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from model_export.errors import TrainingError
 from model_export.lab import pictures, sampling
 from model_export.lab.bench import Bench
-from model_export.lab.character_units import Found, Property, Reading, draw_text
+from model_export.lab.character_units import CAPTION, Found, Property, Reading, draw_text
 from model_export.lab.claims import Claim, Verdict
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network
@@ -50,7 +50,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 128
     embedding: Annotated[int, Between(1, 128)] = 32
-    megabytes: Annotated[float, Between(0.001, 10_000)] = 200.0
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 140.0
     samples: Annotated[int, Between(2, 1_000)] = 48
     length: Annotated[int, Between(500, 20_000)] = 4_000
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.6
@@ -353,10 +353,7 @@ _STORY = (
     "Then their units are asked, on files that were kept from training: which of them knows how deep the code is "
     "indented, how many spaces are left to the next tab stop, whether it is inside a comment, inside a string.",
 )
-_CAPTION = (
-    "Each text is shown once for each property, a character's background being what the unit that tells it best shows "
-    "there: red above its mean, blue below."
-)
+_CAPTION = f"A few lines for each property. {CAPTION}"
 
 
 def draw_units(reading: Reading, found: Mapping[str, Found], language: str) -> Figure:

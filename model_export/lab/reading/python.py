@@ -124,10 +124,13 @@ def _indent(line: str) -> int:
 
 
 def _tree(piece: str) -> ast.Module | None:
+    """The piece, if Python would run it: its compiler refuses more than its grammar, such as two parameters alike."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes that no string should have
-            return ast.parse(piece)
+            tree = ast.parse(piece)
+            compile(tree, "<text>", "exec")
+            return tree
     except (SyntaxError, ValueError, RecursionError):
         return None
 

@@ -203,6 +203,8 @@ def test_good_python_is_right_by_every_measure() -> None:
     ("good", "bad", "measure", "right", "of"),
     [
         ("return None", "return return", python.parses, 1, 2),
+        ("add(self, more)", "add(self, self)", python.parses, 1, 2),
+        ("add(self, more)", "add(self, self)", python.undefined_names, 0, 1),
         ("        return None", "       return None", python.indentation, 13, 14),
         ("            return os", "        return os", python.indentation, 13, 14),
         ("add(self, more)", "add(more)", python.methods_with_self, 0, 1),

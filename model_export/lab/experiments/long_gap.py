@@ -292,7 +292,9 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(NEAR, RNN_FAR, LSTM_FAR, OPEN_FAR, FIRST_FAR, GRU_FAR, PEEPHOLE_FAR),
     run=run,
-    looked=Looked("long-gap-gru", _ASKED, lambda settings: (settings.units,)),
+    looked=Looked(
+        "long-gap-gru", _ASKED, lambda settings: (settings.units,), cell="gru", tests=lambda settings: both_rounds(FAR)
+    ),
     serves=(
         Served("long-gap-gru", _ASKED, "it suggests a; with B in front it suggests b"),
         Served("long-gap-lstm", _ASKED, "so it does, its memory in c"),

@@ -89,9 +89,13 @@ def foretellable(pause: int) -> NDArray[np.bool_]:
 
 def foretold(network: Network, pauses: Sequence[int]) -> float:
     """The share of pauses all of whose dots and ticks after the second tick are the likeliest symbols."""
-    batch = batch_of([ticking(pause) for pause in pauses], [foretellable(pause) for pause in pauses])
+    batch = _timed(pauses)
     right = network.watch(batch.inputs).scores.argmax(dim=-1) == batch.targets
     return float((right | ~batch.counted).all(dim=0).double().mean())
+
+
+def _timed(pauses: Sequence[int]) -> Batch:
+    return batch_of([ticking(pause) for pause in pauses], [foretellable(pause) for pause in pauses])
 
 
 def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
@@ -209,7 +213,13 @@ EXPERIMENT = Experiment(
     settings=Settings(),
     claims=(TIMED, TIMING_BETTER, COUNTED, COUNTING_FARTHER),
     run=run,
-    looked=Looked(TIMER, "T...T...T...T", lambda settings: (settings.units,)),
+    looked=Looked(
+        TIMER,
+        "T...T...T...T",
+        lambda settings: (settings.units,),
+        cell=PEEPHOLES,
+        tests=lambda settings: _timed(range(_SHORTEST, settings.longest + 1)),
+    ),
     serves=(
         Served(TIMER, "T....T", "it suggests .... and the tick"),
         Served(COUNTER, "aaaX", "it suggests bbb"),

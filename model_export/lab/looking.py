@@ -25,6 +25,7 @@ from service.model.checked import Checked
 
 MEAN = "mean"
 _SHOWN = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
+_LEAST_SHOWN = 0.01  # bits: where nothing moves, rounding is not blown up to fill the picture
 _REACHED = {**dict.fromkeys("iforz", (0.0, 1.0)), **dict.fromkeys("gnh", (-1.0, 1.0))}
 """Between which numbers a signal lies, whatever is read; c may be anything, and h of a cell with ReLU."""
 
@@ -192,10 +193,10 @@ def bits(network: Network, batch: Batch, clamps: tuple[Clamp, ...] = ()) -> floa
 def moved_with(network: Network, numbers: NDArray[np.int64], clamp: Clamp) -> NDArray[np.float64]:
     """How far what is expected next is from the same with a unit held, in bits; [length] (Kullback & Leibler 1951)."""
     inputs = batch_of([numbers]).inputs
-    whole = torch.log_softmax(scores_with(network, inputs, ()), dim=-1)
-    without = torch.log_softmax(scores_with(network, inputs, (clamp,)), dim=-1)
+    whole = torch.log_softmax(scores_with(network, inputs, ()).double(), dim=-1)
+    without = torch.log_softmax(scores_with(network, inputs, (clamp,)).double(), dim=-1)
     apart = (whole.exp() * (whole - without)).sum(dim=-1)[1:, 0] / math.log(2)
-    return np.asarray(apart.double().numpy())
+    return np.asarray(apart.clamp(min=0).numpy())
 
 
 def _cut(network: Network, reads: str) -> tuple[list[str], NDArray[np.int64]]:
@@ -220,6 +221,7 @@ def _draw_unit(
     axes[-1].bar(range(len(moved)), moved, color=pictures.GREY)
     pictures.letters_below(axes[-1], letters)
     axes[-1].set(title=f"how far what is expected next moves {held}", ylabel="bits", xlim=axes[0].get_xlim())
+    axes[-1].set_ylim(0, max(_LEAST_SHOWN, 1.05 * float(moved.max())))
     return figure
 
 

@@ -24,6 +24,7 @@ from model_export.lab.experiment import Experiment, Finding
 from model_export.lab.looking import bits, moved_with
 from model_export.lab.model_folder import WEIGHTS_FILE
 from model_export.lab.network import NetworkConfig
+from model_export.lab.outcome import servings
 from model_export.lab.sequences import batch_of
 from model_export.lab.symbols import Symbols
 from model_export.lab.training import new_network
@@ -50,6 +51,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "counting": {"h_sparser_than_c"},
     "forget-bias": {"remember_sooner", "counting_sooner", "selective_sooner", "copy_sooner"},
     "gates": {"people_unit"},
+    "scenes": {"lstm_over_rnn_far"},
     "long-gap": {"lstm_1997_far"},
     "question": {"lstm_two_statements"},
     "bidirectional": {"one_byte_is_half"},
@@ -225,7 +227,9 @@ def test_a_setting_that_only_looks_takes_the_shipped_network_and_one_that_trains
     for given, trains in (("beyond=9", False), ("steps=3", True)):
         result = _run(["turnstile", "--set", given, "--json", "--out", str(tmp_path / given)])
         assert result.exit_code == 0, result.stderr
-        assert (tmp_path / given / "models" / "turnstile" / MANIFEST_FILE).exists() == trains
+        trained = tmp_path / given / "models" / "turnstile"
+        assert (trained / MANIFEST_FILE).exists() == trains
+        assert f"./carousel serve --model {trained if trains else 'lab/turnstile'}\n" in result.stderr
 
 
 def test_where_nothing_can_be_written_is_found_out_before_any_training(tmp_path: Path) -> None:
@@ -323,6 +327,17 @@ def test_all_of_them_make_one_page_that_holds_its_pictures(tmp_path: Path, monke
     targets, places = set(re.findall(r'href="#([^"]+)"', page)), set(re.findall(r'id="([^"]+)"', page))
     assert {"turnstile", "turnstile-claims", "counting", "counting-claims", "verdicts"} <= targets <= places
     assert len(re.findall(r'<img src="[^"]+" alt="[^"]+">', page)) == 3, "a picture says nothing to who cannot see it"
+
+
+def test_how_to_ask_a_model_is_said_for_texts_words_and_numbers(tmp_path: Path) -> None:
+    for name, sent in (("gates", "In France, Mary ate her"), ("season", "259.0, 10.0"), ("turnstile", None)):
+        bench = Bench(_SHIPPED, tmp_path)
+        (serving,) = servings(catalogue.load(name), bench, _SHIPPED)
+        assert serving.command == f"carousel serve --model lab/{name}"
+        assert (sent or "") in (serving.request or "") and (serving.request is None) == (sent is None)
+        (elsewhere,) = servings(catalogue.load(name), bench, tmp_path)
+        assert elsewhere.command == f"carousel serve --model {_SHIPPED / name}"
+    assert servings(catalogue.load("bidirectional"), Bench(_SHIPPED, tmp_path), _SHIPPED) == ()
 
 
 def test_a_verdict_follows_from_its_figure() -> None:

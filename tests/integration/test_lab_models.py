@@ -27,10 +27,23 @@ _TYPED = {
     "remember": ("AxxxxxxY", "a"),
     "copy": ("bacX", "bac"),
     "copy-quiet": ("ccbX", "ccb"),
+    "forget-bias-0": ("AxxxxxxY", "a"),
+    "forget-bias-1": ("BxxxxxxY", "b"),
+    "long-gap-gru": (f"A{'x' * 60}Y", "a"),
+    "long-gap-lstm": (f"B{'x' * 60}Y", "b"),
+    "peepholes-timer": ("T....T", "....T"),
+    "peepholes-counter": ("aaaX", "bbb"),
     "scenes": ("B.w", "s"),
     "code": ("/*\n * Licensed to the Apa", "che Software Fou"),
     "code-python": ("import netw", "orkx"),
     "posts": ("Maybe Ada Holm was late. ht", "tps://"),
+}
+
+
+# What comes first is the answer; then the network goes on, into the next round or into what it never was asked for.
+_GOES_ON = {
+    *("remember", "forget-bias-0", "forget-bias-1", "long-gap-gru", "long-gap-lstm", "peepholes-timer"),
+    *("scenes", "code-python", "posts"),
 }
 
 
@@ -52,7 +65,7 @@ def _first_suggestion(url: str, model: str, text: str) -> str:
 def test_typing_at_the_lab_s_networks_shows_what_they_learned() -> None:
     with _serving(*(_SHIPPED / name for name in _TYPED)) as url:
         found = {name: _first_suggestion(url, name, text) for name, (text, _) in _TYPED.items()}
-    for name in ("remember", "scenes", "code-python", "posts"):  # what comes first is the answer
+    for name in _GOES_ON:
         found[name] = found[name][: len(_TYPED[name][1])]
     assert found == {name: expected for name, (_, expected) in _TYPED.items()}
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 from torch import Tensor, fx
 
 from model_export.cells.cell import Cell
 from model_export.cells.followed import followed
 from model_export.errors import ExportError
-from model_export.graphs import contract, recurrent
+from model_export.graphs import contract, recurrent, series
 from model_export.graphs.building import GraphBuilder, serialize, tensor
 from service.model.manifest import Signal
 
@@ -38,14 +39,28 @@ def build(embedding: recurrent.Array, layers: Sequence[Cell]) -> bytes:
     """
     builder = GraphBuilder()
     below = builder.add("Gather", [builder.constant("embedding", embedding), contract.TOKENS], "embedded")
+    return _built(builder, below, layers, tensor(contract.TOKENS, "int64", ["time", "rows"]))
+
+
+def build_of_numbers(layers: Sequence[Cell], *, mean: float, scale: float) -> bytes:
+    """The same of a network over a series: values float32 [time, rows, width] in, in their own unit, as `series.build`.
+
+    Raises ExportError for a cell that has no single steps.
+    """
+    builder = GraphBuilder()
+    below = series.scaled(builder, mean=mean, scale=scale)
+    return _built(builder, below, layers, tensor(series.VALUES, "float32", ["time", "rows", layers[0].inputs]))
+
+
+def _built(builder: GraphBuilder, below: str, layers: Sequence[Cell], read: onnx.ValueInfoProto) -> bytes:
+    """The file, from what the lowest layer reads on. read: what goes into the graph beside the states."""
     states = recurrent.states(layers)
     for number, layer in enumerate(layers):
         own = [state for state in states if state.layer == number]
         told = [signal.output for signal in signals(layers) if signal.layer == number]
         _add_layer(builder, number, layer, below, [s.input for s in own], [s.output for s in own], told)
         below = f"layer{number}_h"
-    inputs = [tensor(contract.TOKENS, "int64", ["time", "rows"])]
-    inputs += [tensor(state.input, state.dtype, ["rows", state.width]) for state in states]
+    inputs = [read, *(tensor(state.input, state.dtype, ["rows", state.width]) for state in states)]
     outputs = [tensor(one.output, "float32", ["time", "rows", one.width]) for one in signals(layers)]
     outputs += [tensor(state.output, state.dtype, ["rows", state.width]) for state in states]
     return serialize(builder.graph("inspect", inputs, outputs), "All signals of a recurrent network, step by step.")

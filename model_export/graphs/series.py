@@ -27,15 +27,14 @@ def build(layers: Sequence[Cell], head: Array, head_bias: Array, *, mean: float,
     _check(layers, head, head_bias)
     width = len(head)
     builder = GraphBuilder()
-    centred = builder.add("Sub", [VALUES, builder.constant("mean", np.float32(mean))], "centred")
-    below = builder.add("Div", [centred, builder.constant("scale", np.float32(scale))], "scaled")
+    below = scaled(builder, mean=mean, scale=scale)
     states = recurrent.states(layers)
     for number, layer in enumerate(layers):
         own = [state for state in states if state.layer == number]
         below = layer.add_to(builder, f"layer{number}", below, [s.input for s in own], [s.output for s in own])
     product = builder.add("MatMul", [below, builder.constant("head_weight", head.T)], "head_product")
-    scaled = builder.add("Add", [product, builder.constant("head_bias", head_bias)], "head")
-    spread = builder.add("Mul", [scaled, "scale"], "spread")
+    said = builder.add("Add", [product, builder.constant("head_bias", head_bias)], "head")
+    spread = builder.add("Mul", [said, "scale"], "spread")
     builder.add("Add", [spread, "mean"], EXPECTED)
     by_step: list[int | str] = ["time", "rows", width]
     inputs = [tensor(VALUES, "float32", by_step)] + [tensor(s.input, s.dtype, ["rows", s.width]) for s in states]
@@ -45,6 +44,12 @@ def build(layers: Sequence[Cell], head: Array, head_bias: Array, *, mean: float,
         builder.graph("series", inputs, outputs),
         f"Forecast of a series of real numbers, fp32, explicit states. Layers: {kinds}.",
     )
+
+
+def scaled(builder: GraphBuilder, *, mean: float, scale: float) -> str:
+    """What the lowest layer reads: the values less their mean, over their scale; both are constants of these names."""
+    centred = builder.add("Sub", [VALUES, builder.constant("mean", np.float32(mean))], "centred")
+    return builder.add("Div", [centred, builder.constant("scale", np.float32(scale))], "scaled")
 
 
 def _check(layers: Sequence[Cell], head: Array, head_bias: Array) -> None:

@@ -69,7 +69,9 @@ def asked_for(
         return None
     looked = experiment.looked
     if looked is None:
-        raise TrainingError(f"--layer and --unit: {experiment.name} has no one network whose units they could look at")
+        raise TrainingError(
+            f"--layer and --unit: {experiment.name} has no one network over letters or words to look into"
+        )
     looked.check(settings, layer or 0, unit)
     letters = looked.signals
     letter = signal if signal is not None else "c" if "c" in letters else "h"

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from model_export import folder as folders
 from model_export.errors import ExportError
 from model_export.graph_of_series import SeriesOutcome, check_series_against, check_series_steps_equal_chunks
-from model_export.graph_session import StateArrays
-from model_export.graphs import recurrent, series
+from model_export.graph_session import StateArrays, open_session
+from model_export.graphs import inspecting, recurrent, series
 from model_export.lab.bench import Bench
 from model_export.lab.model_folder import WEIGHTS_FILE
 from model_export.lab.series import SeriesConfig, SeriesNetwork
 from service.model.manifest import MANIFEST_FILE
-from service.model.series_manifest import SeriesGraph, SeriesManifest
+from service.model.series_manifest import SeriesGraph, SeriesInspection, SeriesManifest
 
 _CONFIG = "config"
+_CHECKED = (24, 3, 1)  # steps, rows, numbers of a step
 
 
 class _AsTorchRunsIt:
@@ -70,12 +71,21 @@ def save(
     )
     check_series_against(_AsTorchRunsIt(network), model, graph, 1, mean=config.mean, scale=config.scale)
     check_series_steps_equal_chunks(model, graph, 1, mean=config.mean, scale=config.scale)
+    inspection = inspecting.build_of_numbers(layers, mean=config.mean, scale=config.scale)
+    _check_inspection(network, inspection)
     manifest = SeriesManifest(
         name=folders.model_name(name),
         width=1,
         names=(what,),
         step=step,
         graph=graph,
+        inspect=SeriesInspection(
+            file=folders.INSPECTION_FILE,
+            sha256=hashlib.sha256(inspection).hexdigest(),
+            bytes=len(inspection),
+            states=graph.states,
+            signals=inspecting.signals(layers),
+        ),
         example=tuple(map(float, example)),
         architecture={
             "network": config.cell,
@@ -87,10 +97,25 @@ def save(
     )
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / graph.file, model)
+    _replace(folder / folders.INSPECTION_FILE, inspection)
     _save_weights(network, folder / WEIGHTS_FILE)
     text = json.dumps(manifest.as_document(), indent=2, ensure_ascii=False) + "\n"
     _replace(folder / MANIFEST_FILE, text.encode())
     return manifest
+
+
+def _check_inspection(network: SeriesNetwork, inspection: bytes) -> None:
+    """Read a few steps with torch and with inspect.onnx. Raises ExportError that names a signal which differs."""
+    config, layers = network.config, network.stack.layers
+    drawn = np.random.default_rng(0).standard_normal(_CHECKED)
+    values = (config.mean + config.scale * drawn).astype(np.float32)
+    states = {s.input: np.zeros((_CHECKED[1], s.width), s.dtype) for s in recurrent.states(layers)}
+    _, watched = network.watch(torch.from_numpy(values))
+    signals = inspecting.signals(layers)
+    found = open_session(inspection).run([one.output for one in signals], {series.VALUES: values, **states})
+    for signal, told in zip(signals, found, strict=True):
+        if not np.allclose(told, watched[signal.layer][signal.letter].numpy(), rtol=1e-3, atol=1e-4):
+            raise ExportError(f"inspect.onnx and torch differ in {signal.output}")
 
 
 def load(folder: Path) -> SeriesNetwork:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from service.model.checked import Between, Checked, Matching
-from service.model.manifest import MANIFEST_FILE, Manifest, ModelFolderError, StateTensor, read_manifest
+from service.model.checked import Between, Checked, Matching, NotEmpty
+from service.model.manifest import MANIFEST_FILE, Manifest, ModelFolderError, Signal, StateTensor, read_manifest
 
 _NAME = r"[A-Za-z0-9_.-]+"
 
@@ -36,6 +36,21 @@ class SeriesGraph(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesInspection(Checked):
+    """An ONNX file that tells every signal of every layer after each step; it is for watching and is never served.
+
+    values: float32 [time, rows, width].  states: those of the graph that is served, under the same names.
+    """
+
+    file: Annotated[str, Matching(_NAME)]
+    sha256: Annotated[str, Matching("[0-9a-f]{64}")]
+    bytes: Annotated[int, Between(1)]
+    values: str = "values"
+    states: tuple[StateTensor, ...]
+    signals: Annotated[tuple[Signal, ...], NotEmpty()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesManifest(Checked):
     """What a server must know to serve the folder.
 
@@ -50,6 +65,7 @@ class SeriesManifest(Checked):
     names: tuple[str, ...] = ()
     step: str = "step"
     graph: SeriesGraph
+    inspect: SeriesInspection | None = None
     example: tuple[float, ...] = ()
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
 

@@ -46,7 +46,7 @@ class Settings(Checked):
     """units: of the LSTM.  steps: of training each network."""
 
     units: Annotated[int, Between(2, 128)] = 24
-    steps: Annotated[int, Between(1, 20_000)] = 3_000
+    steps: Annotated[int, Between(1, 20_000)] = 6_000
 
 
 SHORT = Claim(
@@ -303,7 +303,7 @@ EXPERIMENT = Experiment(
     name="season",
     title="A season: trees sell in December",
     question="Can a network know the time of the year by its state alone, and how long must a window be?",
-    source="After the tree sales by which windows and states are often compared.",
+    source="Winters (1960) for level, growth and season; Gers, Eck & Schmidhuber (2001) for windows against a state.",
     settings=Settings(),
     claims=(SHORT, EQUAL, LONGER, STATE, CALENDAR, AHEAD),
     run=run,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -45,6 +46,39 @@ def test_any_causal_cell_reads_numbers_and_keeps_the_promise(cell: str, tmp_path
     with torch.no_grad():
         expected, _ = loaded(torch.from_numpy(values), loaded.initial(1))
     np.testing.assert_allclose(said, expected.numpy(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "layer-norm-lstm"])
+def test_inspect_onnx_tells_every_signal_of_a_series_that_is_cut_in_two(cell: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = SeriesNetwork(SeriesConfig(cell=cell, units=5, layers=2, mean=3.0, scale=7.0))
+    inspect = series_folder.save(network, tmp_path, name=cell, what="sold", step="month").inspect
+    assert inspect is not None
+    session = onnxruntime.InferenceSession(tmp_path / inspect.file)
+    values = np.linspace(-5, 20, 24, dtype=np.float32).reshape(-1, 1, 1)
+    states = {s.input: np.full((1, s.width), s.initial, s.dtype) for s in inspect.states}
+    names = [one.output for one in inspect.signals]
+    told: list[list[NDArray[np.float32]]] = []
+    for part in (values[:7], values[7:]):
+        told.append(session.run(names, {inspect.values: part, **states}))
+        ends = session.run([s.output for s in inspect.states], {inspect.values: part, **states})
+        states = {s.input: end for s, end in zip(inspect.states, ends, strict=True)}
+    _, watched = network.watch(torch.from_numpy(values))
+    for signal, first, second in zip(inspect.signals, *told, strict=True):
+        wanted = watched[signal.layer][signal.letter].numpy()
+        np.testing.assert_allclose(np.concatenate([first, second]), wanted, atol=1e-4)
+
+
+def test_the_shipped_series_has_inspect_onnx_of_its_own_network() -> None:
+    manifest, network = read_any_manifest(_LAB / "season"), series_folder.load(_LAB / "season")
+    assert isinstance(manifest, SeriesManifest) and manifest.inspect is not None
+    file = _LAB / "season" / manifest.inspect.file
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == manifest.inspect.sha256
+    values = np.linspace(0, 200, 30, dtype=np.float32).reshape(-1, 1, 1)
+    states = {s.input: np.full((1, s.width), s.initial, s.dtype) for s in manifest.inspect.states}
+    (c,) = onnxruntime.InferenceSession(file).run(["layer0_c"], {manifest.inspect.values: values, **states})
+    _, (watched,) = network.watch(torch.from_numpy(values))
+    np.testing.assert_allclose(c, watched["c"].numpy(), atol=1e-3)
 
 
 @pytest.fixture

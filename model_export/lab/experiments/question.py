@@ -1,36 +1,42 @@
 """Question and answer: one or two statements, and a question that one of them answers.
 
-"The dog ate my spaghetti. Who ate my spaghetti?" is answered by a word that was read some words before, among others
-that could be the answer to another question. How far back it lies is the distance.
+How often a simple RNN and an LSTM are right is measured by how far back the answer lies, among questions after as many
+statements, and then farther back than anything that they were shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model_export.lab import pictures
 from model_export.lab.bench import Bench
-from model_export.lab.claims import Claim
+from model_export.lab.claims import Claim, Verdict
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import Network, NetworkConfig
-from model_export.lab.sequences import Batch, batch_of
+from model_export.lab.questions import MOST_BESIDE, Question, answer_batch, draw_question, vocabulary
+from model_export.lab.sequences import Batch
 from model_export.lab.training import Recipe, fit, new_network
 from model_export.lab.words import Words
 from service.model.checked import Between, Checked
 
-WHO = ("dog", "cat", "horse", "child", "neighbour", "teacher")
-DID = ("ate", "hid", "sold")
-WHAT = ("spaghetti", "hat", "book", "letter", "bread", "key")
-WHERE = ("", "in the garden", "on a cold day in May", "because nobody had told them not to")
 CELLS = ("rnn", "lstm")
-_TESTS = 600
-_FAR = 14  # words: answers from this far on are called far
+COUNTS = (1, 2)
+_RATES = {"rnn": 0.003, "lstm": 0.005}
+_TESTS = 4_000
+_FAR_TESTS = 1_500
+_FAR_BESIDE = 16  # things told besides, in the test of answers that lie farther back than any in training
+_READ_AT_ONCE = 500
+_BUCKET = 7  # words: distances that are drawn as one
+_FAR_BUCKET = 15
+_FEWEST = 50  # questions: fewer are drawn with those that lie nearer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(2, 256)] = 64
     embedding: Annotated[int, Between(1, 128)] = 16
-    steps: Annotated[int, Between(1, 50_000)] = 5_000
+    steps: Annotated[int, Between(1, 50_000)] = 12_000
 
 
 ONE = Claim(
@@ -64,62 +70,41 @@ GUESSING = Claim(
     "share right after two statements, less a half",
     0.3,
 )
+AHEAD = Claim(
+    "ahead_at_every_distance",
+    "Near or far, the LSTM is ahead of the simple RNN.",
+    "share right, the LSTM's less the RNN's, after one statement or two, at the distance where that is least, "
+    f"distances being taken {_BUCKET} together",
+    0.05,
+)
+BEYOND = Claim(
+    "lstm_farther_than_shown",
+    "The LSTM still answers if that lies farther back than anything it was shown.",
+    f"share right after one statement and up to {_FAR_BESIDE} things told besides, in the farthest third of the "
+    "questions",
+    0.95,
+    digits=3,
+    percent=True,
+)
 FAR = Claim(
-    "lstm_over_rnn_far",
+    "lead_grows_with_distance",
     "The farther the answer lies back, the more the LSTM is ahead of the simple RNN.",
-    f"share right where the answer lies {_FAR} words back or more, the LSTM's less the RNN's",
+    "share right, the LSTM's less the RNN's, in the farthest third of these questions, less that in the nearest third",
     0.05,
 )
 NEAR = Claim(
     "rnn_forgets",
     "The RNN does worse with the distance.",
-    f"its share right under {_FAR} words, less that from there on",
+    "its share right in the nearest third of these questions, less that in the farthest third",
     0.05,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """text: statements, question and answer, its last word.  distance: words from the answer's mention to it."""
-
-    text: str
-    statements: int
-    distance: int
-
-
-def draw_question(generator: np.random.Generator) -> Question:
-    """One or two statements about different people and things; the question asks for who, or for what."""
-
-    def some(words: Sequence[str], count: int) -> list[str]:
-        return [str(word) for word in generator.permutation(list(words))[:count]]
-
-    count = int(generator.integers(1, 3))
-    who, what = some(WHO, count), some(WHAT, count)
-    did = [str(word) for word in generator.choice(DID, count)]
-    told = []
-    for place in range(count):
-        where = str(generator.choice(WHERE))
-        told.append(f"The {who[place]} {did[place]} my {what[place]}" + (f" {where}" if where else "") + ".")
-    asked = int(generator.integers(count))
-    if generator.random() < 0.5:
-        question, answer = f"Who {did[asked]} my {what[asked]}?", who[asked]
-    else:
-        question, answer = f"What was it that the {who[asked]} {did[asked]}?", what[asked]
-    text = " ".join([*told, question, answer])
-    words = text.replace(".", " .").replace("?", " ?").split()
-    return Question(text, count, len(words) - 1 - words.index(answer))
-
-
-def vocabulary() -> Words:
-    """All words of the questions."""
-    generator = np.random.default_rng(0)
-    return Words.of([draw_question(generator).text for _ in range(1_000)])
-
-
-def answer_batch(words: Words, questions: Sequence[Question]) -> Batch:
-    """The questions, of which the answers alone are to be predicted."""
-    sequences = [words.encode(question.text) for question in questions]
-    return batch_of(sequences, [np.arange(len(one) + 1) == len(one) - 1 for one in sequences])
+IN_RANGE = Claim(
+    "rnn_forgets_in_range",
+    "It does so already at the distances that it was shown.",
+    "the same of questions as those of training, each third after the same number of statements; the mean of one "
+    "statement and two",
+    0.05,
+)
 
 
 def train(words: Words, settings: Settings, bench: Bench, config: NetworkConfig) -> Network:
@@ -129,15 +114,71 @@ def train(words: Words, settings: Settings, bench: Bench, config: NetworkConfig)
     def draw(step: int) -> Batch:
         return answer_batch(words, [draw_question(generator) for _ in range(64)])
 
-    fit(network, draw, Recipe(settings.steps, rate=0.008), bench, f"question, {config.cell}")
+    fit(network, draw, Recipe(settings.steps, rate=_RATES[config.cell]), bench, f"question, {config.cell}")
     return network
 
 
+@torch.no_grad()
 def answered(network: Network, words: Words, questions: Sequence[Question]) -> NDArray[np.bool_]:
     """Whether each answer is the likeliest word."""
-    batch = answer_batch(words, questions)
-    right = (network.watch(batch.inputs).scores.argmax(dim=-1) == batch.targets) & batch.counted
-    return np.asarray(right.any(dim=0).numpy())
+    right = []
+    for start in range(0, len(questions), _READ_AT_ONCE):
+        batch = answer_batch(words, questions[start : start + _READ_AT_ONCE])
+        hit = (network.scores(batch.inputs).argmax(dim=-1) == batch.targets) & batch.counted
+        right.append(hit.any(dim=0).numpy())
+    return np.asarray(np.concatenate(right), np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The questions of a test by how many statements there are, and how far back the answer lies."""
+
+    statements: NDArray[np.int64]
+    distance: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, questions: Sequence[Question]) -> Asked:
+        """What was asked."""
+        return cls(np.array([one.statements for one in questions]), np.array([one.distance for one in questions]))
+
+    def third(self, count: int, *, far: bool) -> NDArray[np.bool_]:
+        """The nearest or the farthest third of those with that many statements; all that tie with its last one."""
+        own = self.statements == count
+        limit = np.quantile(self.distance[own], 2 / 3 if far else 1 / 3, method="nearest")
+        return np.asarray(own & (self.distance >= limit if far else self.distance <= limit), np.bool_)
+
+    def fall(self, right: NDArray[np.bool_], count: int) -> float:
+        """The share right in the nearest third less that in the farthest, after that many statements."""
+        return float(right[self.third(count, far=False)].mean() - right[self.third(count, far=True)].mean())
+
+    def buckets(self, right: NDArray[np.bool_], count: int, width: int = _BUCKET) -> list[dict[str, Any]]:
+        """The share right at distances that are shown as one, with how many questions it is a share of."""
+        own = self.statements == count
+        groups = np.minimum(self.distance - self.distance[own].min(), self._last(count)) // width
+        return [
+            {
+                "nearest": int(self.distance[own & (groups == group)].min()),
+                "farthest": int(self.distance[own & (groups == group)].max()),
+                "questions": int((own & (groups == group)).sum()),
+                "right": float(right[own & (groups == group)].mean()),
+            }
+            for group in np.unique(groups[own])
+        ]
+
+    def kinds(self, right: NDArray[np.bool_], who: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+        """For each number of statements, the share right where it was asked who, and where it was asked what."""
+        return {
+            str(count): {
+                kind: float(right[(self.statements == count) & asked].mean())
+                for kind, asked in (("who", who), ("what", ~who))
+            }
+            for count in COUNTS
+        }
+
+    def _last(self, count: int) -> int:
+        """The distance, from the least on, from which too few questions are left to be drawn apart."""
+        beyond = np.sort(self.distance[self.statements == count])
+        return int(beyond[-min(_FEWEST, len(beyond))] - beyond[0])
 
 
 def run(bench: Bench, settings: Settings) -> Finding:
@@ -147,52 +188,104 @@ def run(bench: Bench, settings: Settings) -> Finding:
     for cell in CELLS:
         config = NetworkConfig(words.symbols, cell=cell, units=settings.units, embedding=settings.embedding)
         name = "question" if cell == "lstm" else f"question-{cell}"
-        networks[cell] = bench.network(name, config, lambda config=config: train(words, settings, bench, config))  # type: ignore[misc]
+        networks[cell] = bench.network(name, config, _training(words, settings, bench, config))
     generator = np.random.default_rng([bench.seed, 7])
     questions = [draw_question(generator) for _ in range(_TESTS)]
+    farther = [draw_question(generator, statements=1, most_beside=_FAR_BESIDE) for _ in range(_FAR_TESTS)]
+    shown, by_shown = _as_shown(networks, words, questions)
+    far, by_far = _farther(networks, words, farther)
+    details = {**by_shown, **by_far}
+    verdicts = (*shown[:-1], *far, shown[-1])
+    return Finding(verdicts, (Picture("distance", _draw(details), _CAPTION),), _STORY, details)
+
+
+def _as_shown(
+    networks: Mapping[str, Network], words: Words, questions: Sequence[Question]
+) -> tuple[tuple[Verdict, ...], dict[str, Any]]:
+    """The verdicts on questions like those of training, and the shares behind them."""
     right = {cell: answered(network, words, questions) for cell, network in networks.items()}
-    count = np.array([question.statements for question in questions])
-    distance = np.array([question.distance for question in questions])
-    far = distance >= _FAR
-
-    def share(cell: str, where: NDArray[np.bool_]) -> float:
-        return float(right[cell][where].mean())
-
-    verdicts = (
-        ONE.verdict(share("lstm", count == 1), f"the RNN {share('rnn', count == 1):.1%}"),
-        TWO.verdict(share("lstm", count == 2), f"the RNN {share('rnn', count == 2):.1%}"),
-        GUESSING.verdict(share("lstm", count == 2) - 0.5),
-        FAR.verdict(share("lstm", far) - share("rnn", far), f"{share('lstm', far):.1%} and {share('rnn', far):.1%}"),
-        NEAR.verdict(share("rnn", ~far) - share("rnn", far)),
+    asked, who = Asked.of(questions), np.array([one.asks_who for one in questions])
+    by_distance = {cell: {str(count): asked.buckets(one, count) for count in COUNTS} for cell, one in right.items()}
+    by_kind = {cell: asked.kinds(one, who) for cell, one in right.items()}
+    share = {cell: [float(one[asked.statements == count].mean()) for count in COUNTS] for cell, one in right.items()}
+    least = min(
+        of_lstm["right"] - of_rnn["right"]
+        for count in by_distance["lstm"]
+        for of_lstm, of_rnn in zip(by_distance["lstm"][count], by_distance["rnn"][count], strict=True)
     )
-    details: dict[str, Any] = {"by_distance": {cell: by_distance(one, distance) for cell, one in right.items()}}
-    picture = Picture("distance", _draw(details["by_distance"]), _CAPTION)
-    return Finding(verdicts, (picture,), _STORY, details)
+    falls = [asked.fall(right["rnn"], count) for count in COUNTS]
+    verdicts = (
+        ONE.verdict(share["lstm"][0], f"the RNN {share['rnn'][0]:.1%}; {_of_kinds(by_kind['rnn']['1'])}"),
+        TWO.verdict(share["lstm"][1], f"the RNN {share['rnn'][1]:.1%}; {_of_kinds(by_kind['rnn']['2'])}"),
+        GUESSING.verdict(share["lstm"][1] - 0.5, f"the RNN {share['rnn'][1] - 0.5:.2f}"),
+        AHEAD.verdict(least),
+        IN_RANGE.verdict(float(np.mean(falls)), f"{falls[0]:.2f} after one statement, {falls[1]:.2f} after two"),
+    )
+    return verdicts, {"by_distance": by_distance, "by_kind": by_kind}
 
 
-def by_distance(right: NDArray[np.bool_], distance: NDArray[np.int64]) -> dict[str, float]:
-    """The share right at distances in steps of four words, by the first of them."""
-    groups = distance // 4 * 4
-    return {str(group): float(right[groups == group].mean()) for group in np.unique(groups)}
+def _farther(
+    networks: Mapping[str, Network], words: Words, questions: Sequence[Question]
+) -> tuple[tuple[Verdict, ...], dict[str, Any]]:
+    """The verdicts on answers that lie farther back than in training, after one statement, and the shares behind."""
+    right = {cell: answered(network, words, questions) for cell, network in networks.items()}
+    asked = Asked.of(questions)
+    falls = {cell: asked.fall(one, 1) for cell, one in right.items()}
+    last = asked.third(1, far=True)
+    from_to = f"{asked.distance[last].min()} to {asked.distance[last].max()} words back"
+    verdicts = (
+        BEYOND.verdict(float(right["lstm"][last].mean()), f"{from_to}; the RNN {right['rnn'][last].mean():.1%}"),
+        FAR.verdict(falls["rnn"] - falls["lstm"]),
+        NEAR.verdict(falls["rnn"], f"the LSTM's {falls['lstm']:.2f}"),
+    )
+    return verdicts, {"farther": {cell: asked.buckets(one, 1, _FAR_BUCKET) for cell, one in right.items()}}
+
+
+def _training(words: Words, settings: Settings, bench: Bench, config: NetworkConfig) -> Callable[[], Network]:
+    return lambda: train(words, settings, bench, config)
+
+
+def _of_kinds(shares: Mapping[str, float]) -> str:
+    return f"asked who {shares['who']:.0%}, asked what {shares['what']:.0%}"
 
 
 _STORY = (
     "The dog ate my spaghetti in the garden. The cat hid my hat. Who ate my spaghetti? To answer, a network must "
-    "have kept "
-    "who did what before it knew what it would be asked.",
+    "have kept who did what before it knew what it would be asked. What is told besides says nothing, and makes the "
+    "way to the question longer.",
 )
 _CAPTION = (
-    "The share of questions answered right, by how many words back the answer was mentioned; 600 unseen questions."
+    f"The share of questions answered right, by how many words back the answer was mentioned: {_TESTS:,} unseen "
+    f"questions as in training, and {_FAR_TESTS:,} after one statement and up to {_FAR_BESIDE} things told besides, "
+    f"where there were at most {MOST_BESIDE} in training. n of them are at each place; the bars are the standard error "
+    "of a share of n."
 )
 
 
-def _draw(shares: dict[str, dict[str, float]]) -> Figure:
-    figure, axes = pictures.new_figure(width=8, height=4)
-    for cell, one in shares.items():
-        axes[0].plot([int(group) for group in one], list(one.values()), marker="o", label=cell.upper())
-    axes[0].set(xlabel="words back", ylabel="share right", ylim=(0, 1.03), title="answers by distance")
-    axes[0].legend()
+def _draw(details: Mapping[str, Any]) -> Figure:
+    figure, axes = pictures.new_figure(1, 3, width=14, height=4.4)
+    shares = {cell: (*one.values(), details["farther"][cell]) for cell, one in details["by_distance"].items()}
+    titles = ("after one statement", "after two statements", "after one, farther than ever shown")
+    for number, (place, title) in enumerate(zip(axes, titles, strict=True)):
+        for cell, one in shares.items():
+            _draw_curve(place, one[number], cell)
+        named = [f"{one['nearest']}-{one['farthest']}\nn={one['questions']}" for one in shares["lstm"][number]]
+        place.set_xticks(range(len(named)), named, fontsize=8)
+        place.set(xlabel="words back", ylabel="share right", ylim=(0, 1.03), title=title)
+    axes[2].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _draw_curve(place: Axes, buckets: Sequence[dict[str, Any]], cell: str) -> None:
+    shares = np.array([one["right"] for one in buckets])
+    errors = np.sqrt(shares * (1 - shares) / np.array([one["questions"] for one in buckets]))
+    place.errorbar(range(len(buckets)), shares, yerr=errors, marker="o", capsize=3, label=cell.upper())
+
+
+def tests(settings: Settings) -> Batch:
+    """What a unit is held on: questions that are drawn, and their answers."""
+    generator = np.random.default_rng(7)
+    return answer_batch(vocabulary(), [draw_question(generator) for _ in range(100)])
 
 
 EXPERIMENT = Experiment(
@@ -201,10 +294,10 @@ EXPERIMENT = Experiment(
     question="Can a network answer a question about what it was told, and how far back may that lie?",
     source="After the small tasks of Weston et al. (2015).",
     settings=Settings(),
-    claims=(ONE, TWO, GUESSING, FAR, NEAR),
+    claims=(ONE, TWO, GUESSING, AHEAD, BEYOND, FAR, NEAR, IN_RANGE),
     run=run,
-    serves=(
-        Served("question", "the curl line that it prints, with a story and a question in TEXT", "TOP_WORDS answer"),
+    serves=(Served("question", "The dog ate my spaghetti. Who ate my spaghetti?", "the likeliest word is the answer"),),
+    looked=Looked(
+        "question", "The dog ate my spaghetti. Who ate my spaghetti?", lambda settings: (settings.units,), tests=tests
     ),
-    looked=Looked("question", "The dog ate my spaghetti. Who ate my spaghetti?", lambda settings: (settings.units,)),
 )

@@ -127,13 +127,11 @@ def _look_at_unit(
     value, cost = float(torch.as_tensor(clamps[unit].value)), costs.pop(unit)
     held = f"with its {asked.letter} held at {_told(value, mean=asked.value is None)}"
     moved = moved_with(network, numbers, clamps[unit])
-    most = int(moved.argmax())
     over = f"the {int(batch.counted.sum()):,} symbols of its tests" if tests else "the symbols of this text"
     caption = (
-        f"As asked: unit {unit} of layer {asked.layer} while {asked.looked.reads!r} is read; {held}, what the network "
-        f"expects moves by {moved.mean():.3f} bits a symbol, most after {letters[most]!r} at place {most + 1}: "
-        f"{moved[most]:.3f}. Over {over} it is off by {whole + cost:.3f} bits each then, and by {whole:.3f} otherwise: "
-        f"it loses {cost:.3f}. {_beside(cost, costs)}"
+        f"As asked: unit {unit} of layer {asked.layer} while {asked.looked.reads!r} is read; {held}, "
+        f"{_of_moves(moved, letters)} Over {over} it is surprised by {_three(whole + cost)} bits each then, in place "
+        f"of {_three(whole)}: {_three(cost)} are lost. {_beside(cost, costs)}"
     )
     measured = {
         "layer": asked.layer,
@@ -173,16 +171,34 @@ def _told(value: float, *, mean: bool) -> str:
     return "zero" if value == 0 else f"{value:.3g}"
 
 
+def _of_moves(moved: NDArray[np.float64], letters: list[str]) -> str:
+    most = int(moved.argmax())
+    if _three(moved[most]) == _three(0):
+        return "what the network expects does not move."
+    where = f"{letters[most]!r} at place {most + 1}"
+    return (
+        f"what the network expects moves by {_three(moved.mean())} bits a symbol, most after {where}: "
+        f"{_three(moved[most])}."
+    )
+
+
 def _beside(cost: float, others: list[float]) -> str:
     """What is lost beside what is lost by the others of the layer."""
     if not others:
         return "There is no other unit in its layer."
+    if len(others) == 1:
+        return f"The other unit of its layer costs {_three(others[0])} when it is held alike."
     less = sum(one < cost for one in others)
-    middle, most = float(np.median(others)), max(others)
+    rank = "any" if less == len(others) else "none" if not less else str(less)
     return (
-        f"That is more than {less} of the {len(others)} others of its layer cost when they are held alike: "
-        f"{middle:.3f} is the middle of theirs, {most:.3f} the most."
+        f"That is more than {rank} of the {len(others)} others of its layer cost when they are held alike: "
+        f"{_three(np.median(others))} is the middle of theirs, {_three(max(others))} the most."
     )
+
+
+def _three(bits: float | np.floating[Any]) -> str:
+    """Three digits, and no minus before a zero."""
+    return f"{round(float(bits), 3) + 0.0:.3f}"
 
 
 @torch.no_grad()

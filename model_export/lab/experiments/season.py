@@ -148,15 +148,20 @@ def train_window(window: int, settings: Settings, bench: Bench) -> WindowNetwork
 
 def measure_windows(settings: Settings, bench: Bench) -> dict[str, Any]:
     """Of each window network: its error in December, and its forecasts for the first shop."""
+    each = settings.as_document()
+    return {
+        str(window): bench.part(each, f"window of {window}", partial(_measure_window, window, settings, bench))
+        for window in WINDOWS
+    }
+
+
+def _measure_window(window: int, settings: Settings, bench: Bench) -> dict[str, Any]:
     sold, month = unseen_shops()
-    found: dict[str, Any] = {}
-    for window in WINDOWS:
-        network = train_window(window, settings, bench)
-        with torch.no_grad():
-            expected = network(torch.from_numpy(sold[SETTLED - window : -1])).numpy()
-        error = december_error(expected, sold[SETTLED:], month[SETTLED:])
-        found[str(window)] = {"error": error, "first_shop": [round(float(one), 2) for one in expected[:, 0]]}
-    return found
+    network = train_window(window, settings, bench)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(sold[SETTLED - window : -1])).numpy()
+    error = december_error(expected, sold[SETTLED:], month[SETTLED:])
+    return {"error": error, "first_shop": [round(float(one), 2) for one in expected[:, 0]]}
 
 
 def unseen_shops() -> tuple[Series, NDArray[np.int64]]:

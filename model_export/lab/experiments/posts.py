@@ -42,7 +42,7 @@ class Settings(Checked):
 
     units: Annotated[int, Between(4, 256)] = 96
     embedding: Annotated[int, Between(1, 128)] = 24
-    megabytes: Annotated[float, Between(0.001, 10_000)] = 4.0
+    megabytes: Annotated[float, Between(0.001, 10_000)] = 12.0
     samples: Annotated[int, Between(2, 10_000)] = 400
     temperature: Annotated[float, Between(0.1, 2.0)] = 0.9
 

@@ -285,8 +285,7 @@ def _draw_steps(steps: Mapping[str, float], bits: Mapping[str, float]) -> Figure
     figure, axes = pictures.new_figure(width=9, height=4)
     for cell, ratio in steps.items():
         axes[0].plot(ratio, bits[cell], "o", color=pictures.BLUE if cell in GATED else pictures.GREY)
-        below = cell in PEEPHOLES  # the LSTM's own name stands above
-        axes[0].annotate(cell, (ratio, bits[cell]), textcoords="offset points", xytext=(6, -12 if below else 4))
+        axes[0].annotate(cell, (ratio, bits[cell]), textcoords="offset points", xytext=(0, 6), ha="center", fontsize=9)
     axes[0].set(xlabel="time of a step, LSTM = 1", ylabel="bits per byte", title="what a step takes and gives")
     axes[0].margins(x=0.2, y=0.1)
     return figure

@@ -57,7 +57,7 @@ _NOT_HELD: dict[str, set[str]] = {
     "bidirectional": {"one_byte_is_half"},
     "depth": {"two_better_than_one", "beyond_seeds"},
     "vanishing": {"carousel_keeps"},
-    "variants": {"no_winner", "simple_worse", "scans_slower"},
+    "variants": {"no_winner", "best_within_seeds", "simple_worse", "scans_slower"},
     "season": {"calendar"},
     "attention": {"lstm_guesses_far", "looks_at_the_letter", "looks_for_one_of_them", "letter_is_needed"},
     "code": {"indentation", "blocks_close", "parses", "python_indentation"},

@@ -74,7 +74,7 @@ ANSWER_EXAMPLE: Final[dict[str, Any]] = {
 def optional_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
     """What a route says of a body that it reads by itself, and that may be left out."""
     content = {"application/json": {"schema": inlined(model), "example": example}}
-    refused = {"application/json": {"schema": inlined(KserveError)}}
+    refused = {"application/json": {"schema": {"$ref": f"#/components/schemas/{KserveError.__name__}"}}}
     return {
         "requestBody": {"required": False, "content": content},
         "responses": {str(status): {"description": text, "content": refused} for status, text in BODY_REFUSALS.items()},

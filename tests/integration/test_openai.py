@@ -586,6 +586,6 @@ async def test_the_documented_examples_run(server: Running) -> None:
         for name, example in examples.items():
             answer = await client.post("/v1/completions", json=example["value"])
             assert answer.status_code == 200, (name, answer.text)
-    assert set(operation["responses"]) == {"200", "400", "404", "409", "429", "503"}
+    assert set(operation["responses"]) == {"200", "400", "404", "408", "409", "413", "429", "503"}
     assert list(operation["responses"]["400"]["content"]) == ["application/json"]
     assert "A token is a byte" in operation["description"].split("\n")[0]

@@ -22,6 +22,13 @@ from tests.pty_screen import PtyScreen
 from tests.unit.model_export.tiny import SHAPES, tensors
 
 COMMAND = [sys.executable, "-m", "service.terminal"]
+_PROGRAM = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("service.terminal", run_name="__main__", alter_sys=True)
+"""
+INTERRUPTIBLE = [sys.executable, "-c", _PROGRAM]
+"""As from a terminal: what a shell starts in the background inherits that interrupts are ignored, and keeps to it."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 TEXT = "for root, dirs in os."
 
@@ -79,7 +86,7 @@ def test_as_json_a_completion_says_what_it_depends_on(server: str) -> None:
 
 @pytest.mark.parametrize(("interrupted", "code"), [(False, 141), (True, 130)])
 def test_who_has_seen_enough_ends_it_without_a_word(server: str, interrupted: bool, code: int) -> None:
-    command = [*COMMAND, "complete", TEXT, "--max-bytes", "4096", "--count", "16", "--server", server]
+    command = [*INTERRUPTIBLE, "complete", TEXT, "--max-bytes", "4096", "--count", "16", "--server", server]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as popen:
         assert popen.stdout is not None
         assert popen.stdout.read(1)

@@ -56,7 +56,8 @@ def plain_flags(arguments: list[str]) -> dict[str, str | bool] | None:
             value = value if given else next(rest, "-")
             if value.startswith("-"):
                 return None
-            flags[name] = value
+            further = name in flags and name in SETTINGS and SETTINGS[name].kind.several
+            flags[name] = f"{flags[name]},{value}" if further else value
         else:
             return None
     return flags

@@ -94,13 +94,17 @@ app = typer.Typer(
 )
 
 
-def serve(config: Path | None = None, **flags: str | bool | None) -> None:
+def serve(config: Path | None = None, **flags: str | bool | list[str] | None) -> None:
     """Serve a model over gRPC and REST.
 
     Every flag is also an environment variable: --grpc-port is CAROUSEL_GRPC_PORT. A flag wins over the environment,
     the environment over the file of --config, and that over the default.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in flags.items()
+        if value is not None
+    }
     run_server(given, None if config is None else str(config))
 
 
@@ -110,7 +114,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=config)]
     for name, about in SETTINGS.items():
         is_switch = isinstance(about.default, bool)
-        kind: Any = bool if is_switch else str
+        kind: Any = bool if is_switch else list[str] if about.kind.several else str
         option = typer.Option(help=_help(about), metavar=None if is_switch else about.kind.metavar, show_default=False)
         parameters.append(
             inspect.Parameter(

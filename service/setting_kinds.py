@@ -32,10 +32,14 @@ _SWITCHED = {"true": True, "on": True, "yes": True, "1": True, "false": False, "
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What a setting may be. `read` raises ValueError, whose message quotes the value and says what is accepted."""
+    """What a setting may be. `read` raises ValueError, whose message quotes the value and says what is accepted.
+
+    several: it is a list, whose parts may be given with commas between them, or with a flag each.
+    """
 
     metavar: str  # stands for the value in the help
     read: Callable[[object], T]
+    several: bool = False
 
 
 def text() -> Kind[str]:
@@ -164,7 +168,7 @@ def folders() -> Kind[tuple[Path, ...]]:
             raise ValueError(f"{value!r} names no folder")
         return found
 
-    return Kind("PATH", read)
+    return Kind("PATH", read, several=True)
 
 
 def origins() -> Kind[tuple[str, ...]]:
@@ -173,7 +177,7 @@ def origins() -> Kind[tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         return tuple(_origin(part) for part in _parts(value))
 
-    return Kind("ORIGINS", read)
+    return Kind("ORIGINS", read, several=True)
 
 
 def _text(value: object) -> str:

@@ -202,7 +202,7 @@ class Settings:
     metrics_port: int = _setting(_PORT, "Port of the Prometheus metrics; 0 lets the system choose.", 9464)
     model: tuple[Path, ...] = _computed(
         folders(),
-        "The model folder to serve, or several with commas between them; the first is the default.",
+        "The model folder to serve, or several, with commas between them or a flag each; the first is the default.",
         "the shipped model",
         _shipped,
     )

@@ -56,6 +56,7 @@ def test_what_the_first_keystroke_needs_does_not_wait_for_the_libraries_of_other
         ("serve", {}),
         ("serve --grpc-port 1 --host=::1", {"grpc_port": "1", "host": "::1"}),
         ("serve --grpc-port 1 --grpc-port=2", {"grpc_port": "2"}),
+        ("serve --model a --model=b,c", {"model": "a,b,c"}),
         (
             "serve --trust-tenant-header --no-allow-batch-dependent",
             {"trust_tenant_header": True, "allow_batch_dependent": False},
@@ -79,7 +80,15 @@ def test_plain_flags_of_serve_are_read_and_anything_else_is_left_to_the_command_
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--grpc-port", "1"], ["--host=a"], ["--trust-tenant-header"], ["--config", "f"]]
+    "arguments",
+    [
+        ["--grpc-port", "1"],
+        ["--host=a"],
+        ["--trust-tenant-header"],
+        ["--config", "f"],
+        ["--model", "a", "--model", "b"],
+        ["--grpc-port", "1", "--grpc-port", "2"],
+    ],
 )
 def test_both_readings_of_the_flags_agree(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[dict[str, str | bool], str | None]] = []

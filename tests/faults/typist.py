@@ -40,7 +40,10 @@ class Manner:
 
 
 class Progress:
-    """How many requests were answered how, of however many typists: a fault comes in the middle of others."""
+    """How many requests were answered how, of however many typists: a fault comes in the middle of others.
+
+    Of those that read, only what was not answered counts.
+    """
 
     def __init__(self) -> None:
         self._had: Counter[Outcome] = Counter()
@@ -134,6 +137,7 @@ class Typist:
         except grpc.aio.AioRpcError as error:
             if _outcome_of(error) != "unknown":
                 raise
+            self._progress.one("unknown")  # who reads has waited in vain as well, and may be the only one there
             self._asked += 1
 
     def _replica(self, further: int) -> Replica:

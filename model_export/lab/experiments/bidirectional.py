@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,11 +27,11 @@ from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Picture
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
-from model_export.lab.rates import at_the_better_rate
+from model_export.lab.rates import Training, at_the_better_rate
 from model_export.lab.sequences import IGNORED, Batch
 from model_export.lab.symbols import Symbols
 from model_export.lab.texts import ASCII, Texts, read
-from model_export.lab.training import Recipe, fit, new_network
+from model_export.lab.training import fit, new_network
 from service.model.checked import Between, Checked
 
 BLANK = "\x1a"  # ASCII's SUBSTITUTE: stands for a character that is not known
@@ -142,14 +143,10 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     texts = read(variants.corpus_of(bench), least_bytes=ROWS * WINDOW * settings.steps, held_out_each=HELD_OUT_EACH)
     found: dict[str, dict[str, Any]] = {}
     for name, config in configs(settings).items():
-
-        def train(seed: int, rate: float, beat: float, name: str = name, config: NetworkConfig = config) -> Any:
-            what, recipe = f"{name}, seed {seed}, rate {rate}", Recipe(settings.steps, rate=rate)
-            return bench.part(
-                variants.of_one(bench, settings), what, lambda: _trained(config, texts, seed, recipe, beat, bench, what)
-            )
-
-        rate, trained = at_the_better_rate(train, settings.seeds)
+        train = partial(_trained, config, texts, bench)
+        rate, trained = at_the_better_rate(
+            bench, variants.of_one(bench, settings), name, train, steps=settings.steps, seeds=settings.seeds
+        )
         found[name] = {
             "units": config.units,
             "parameters": learned_parameters(config),
@@ -160,19 +157,17 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     return {"networks": found, "corpus_sha256": texts.sha256, "train_bytes": texts.train_bytes}
 
 
-def _trained(
-    config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
-) -> dict[str, Any]:
-    """One training, and what its network fills in; if its loss is below `beat`, examples, and it is exported."""
-    network, generator = new_network(config, seed), np.random.default_rng(seed)
+def _trained(config: NetworkConfig, texts: Texts, bench: Bench, training: Training) -> dict[str, Any]:
+    """One training, and what its network fills in; if its loss is worth it, examples, and it is exported."""
+    network, generator = new_network(config, training.seed), np.random.default_rng(training.seed)
 
     def draw(step: int) -> Batch:
         rows = windows(texts.train, ROWS, generator)
         return blanked(rows, generator.random(rows.shape) < _BLANKS)
 
-    loss = fit(network, draw, recipe, bench, what)
+    loss = fit(network, draw, training.recipe, bench, training.what)
     found: dict[str, Any] = {"loss": loss, "examined": examine(network, texts.held_out)}
-    if loss < beat:
+    if loss < training.beat:
         found["fills"] = [fillings(network, text) for text in EXAMPLES]
         if not network.stack.causal:
             found["parity"] = parity(network, bench.keep("bidirectional", network))

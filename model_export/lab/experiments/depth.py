@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.experiments import variants
 from model_export.lab.network import Network, NetworkConfig, learned_parameters, widest
-from model_export.lab.rates import at_the_better_rate
+from model_export.lab.rates import Training, at_the_better_rate
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, Texts, bits_per_byte, fit_on_texts, read
-from model_export.lab.training import Recipe, new_network
+from model_export.lab.training import new_network
 from service.model.checked import Between, Checked
 
 DEPTHS = (1, 2, 3)
@@ -95,16 +96,13 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     """
     shapes, bytes_read = configs(settings), variants.STREAMS.bytes_read(settings.steps)
     texts = read(variants.corpus_of(bench), least_bytes=bytes_read, held_out_each=variants.HELD_OUT_EACH)
+    asked = variants.of_one(bench, settings)
     found: dict[int, dict[str, Any]] = {}
     for depth, config in shapes.items():
-
-        def train(seed: int, rate: float, beat: float, config: NetworkConfig = config) -> Any:
-            what, recipe = f"{config.layers} layers, seed {seed}, rate {rate}", Recipe(settings.steps, rate=rate)
-            return bench.part(
-                variants.of_one(bench, settings), what, lambda: _trained(config, texts, seed, recipe, beat, bench, what)
-            )
-
-        rate, trained = at_the_better_rate(train, settings.seeds)
+        train = partial(_trained, config, texts, bench)
+        rate, trained = at_the_better_rate(
+            bench, asked, f"{depth} layers", train, steps=settings.steps, seeds=settings.seeds
+        )
         found[depth] = {
             "units": config.units,
             "parameters": learned_parameters(config),
@@ -123,14 +121,12 @@ def folder_of(depth: int) -> str:
     return f"depth-{depth}"
 
 
-def _trained(
-    config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
-) -> dict[str, Any]:
-    """One training; the network is kept, and watched, if its loss is below `beat`."""
-    network = new_network(config, seed)
-    loss = fit_on_texts(network, texts.train, variants.STREAMS, recipe, bench, what, seed)
+def _trained(config: NetworkConfig, texts: Texts, bench: Bench, training: Training) -> dict[str, Any]:
+    """One training; the network is kept, and watched, if it is worth it."""
+    network, seed = new_network(config, training.seed), training.seed
+    loss = fit_on_texts(network, texts.train, variants.STREAMS, training.recipe, bench, training.what, seed)
     found: dict[str, Any] = {"loss": loss, "bits_per_byte": bits_per_byte(network, texts.held_out)}
-    if loss >= beat:
+    if loss >= training.beat:
         return found
     bench.keep(folder_of(config.layers), network)
     return {**found, "kept": [curve.round(4).tolist() for curve in what_is_kept(network, texts.held_out)]}

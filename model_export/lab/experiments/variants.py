@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,10 +20,10 @@ from model_export.lab.bench import Bench
 from model_export.lab.claims import Claim
 from model_export.lab.experiment import Experiment, Finding, Looked, Picture, Served
 from model_export.lab.network import NetworkConfig, learned_parameters, widest
-from model_export.lab.rates import at_the_better_rate
+from model_export.lab.rates import Training, at_the_better_rate
 from model_export.lab.step_times import step_ratios
 from model_export.lab.texts import ASCII, STDLIB, Streams, Texts, bits_per_byte, fit_on_texts, read
-from model_export.lab.training import Recipe, new_network
+from model_export.lab.training import new_network
 from service.model.checked import Between, Checked
 
 SIMPLE, FIRST, PLAIN = "rnn", "lstm-1997", "lstm"
@@ -150,15 +151,10 @@ def measure(bench: Bench, settings: Settings) -> dict[str, Any]:
     texts = read(corpus_of(bench), least_bytes=STREAMS.bytes_read(settings.steps), held_out_each=HELD_OUT_EACH)
     found: dict[str, dict[str, Any]] = {}
     for cell, config in shapes.items():
-
-        def train(seed: int, rate: float, beat: float, cell: str = cell, config: NetworkConfig = config) -> Any:
-            what = f"{cell}, seed {seed}, rate {rate}"
-            recipe = Recipe(settings.steps, rate=rate)
-            return bench.part(
-                of_one(bench, settings), what, lambda: _trained(cell, config, texts, seed, recipe, beat, bench, what)
-            )
-
-        rate, trained = at_the_better_rate(train, settings.seeds)
+        train = partial(_trained, cell, config, texts, bench)
+        rate, trained = at_the_better_rate(
+            bench, of_one(bench, settings), cell, train, steps=settings.steps, seeds=settings.seeds
+        )
         found[cell] = {
             "units": config.units,
             "parameters": learned_parameters(config),
@@ -191,13 +187,11 @@ def folder_of(cell: str) -> str:
     return f"variants-{cell}"
 
 
-def _trained(
-    cell: str, config: NetworkConfig, texts: Texts, seed: int, recipe: Recipe, beat: float, bench: Bench, what: str
-) -> dict[str, float]:
-    """One training; the network is kept if its loss is below `beat`."""
-    network = new_network(config, seed)
-    loss = fit_on_texts(network, texts.train, STREAMS, recipe, bench, what, seed)
-    if loss < beat and cell in CELLS:
+def _trained(cell: str, config: NetworkConfig, texts: Texts, bench: Bench, training: Training) -> dict[str, float]:
+    """One training; the network is kept if it is worth it."""
+    network, seed = new_network(config, training.seed), training.seed
+    loss = fit_on_texts(network, texts.train, STREAMS, training.recipe, bench, training.what, seed)
+    if loss < training.beat and cell in CELLS:
         bench.keep(folder_of(cell), network)
     return {"loss": loss, "bits_per_byte": bits_per_byte(network, texts.held_out)}
 

@@ -132,19 +132,19 @@ async def create(replica: Replica, history: History) -> None:
     await replica.stub.CreateSession(pb.CreateSessionRequest(id=history.session), timeout=PATIENCE_S)
 
 
-async def look(replica: Replica, history: History, waits_s: float = PATIENCE_S) -> int:
-    """Read the session into its history; its revision."""
+async def look(replica: Replica, history: History, waits_s: float = PATIENCE_S, *, joins: bool = False) -> int:
+    """Read the session into its history; its revision. joins: wait until gRPC has a connection, if it has none."""
     known = len(history.events)
     asked = pb.GetSessionRequest(session_id=history.session, include_text=True)
-    read = await replica.stub.GetSession(asked, timeout=waits_s)
+    read = await replica.stub.GetSession(asked, timeout=waits_s, wait_for_ready=joins)
     history.saw(read.session.revision, read.text, known)
     return int(read.session.revision)
 
 
 async def look_at_all(replicas: Sequence[Replica], histories: Sequence[History]) -> None:
-    """Every session as every replica has it."""
+    """Every session as every replica has it; of a wire that was just cut, gRPC takes a moment to join the ends."""
     for replica in replicas:
-        await asyncio.gather(*(look(replica, history) for history in histories))
+        await asyncio.gather(*(look(replica, history, joins=True) for history in histories))
 
 
 async def suggests_as_a_fresh_one(replica: Replica, history: History) -> None:
